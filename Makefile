@@ -1,0 +1,46 @@
+# `make` alone prints the targets. Everything else happens in bootstrap.py, which needs a bare python3 and nothing more.
+PYTHON ?= python3
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check types migrate migration shell screenshots lock
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+run:  ## set everything up and serve the platform on http://127.0.0.1:8000 (HOST, PORT, DATA_DIR)
+	@exec $(PYTHON) bootstrap.py run
+
+test:  ## all that CI runs: ruff, mypy, import-linter, the whole suite
+	@exec $(PYTHON) bootstrap.py test
+
+check:  ## the same without the tests
+	@exec $(PYTHON) bootstrap.py check
+
+types:  ## mypy alone
+	@exec $(PYTHON) bootstrap.py types
+
+migrate:  ## bring the database of the running platform to the newest schema
+	@exec $(PY) -m backend.cli migrate
+
+migration:  ## write a migration from the models: make migration m="add a column"
+	@test -n "$(m)" || { echo 'say what it does: make migration m="add a column"' >&2; exit 1; }
+	@exec $(PY) -m backend.cli migration "$(m)"
+
+shell:  ## a Python prompt inside the running platform
+	@exec $(PY) -m backend.cli shell
+
+screenshots:  ## every page in light and dark, into screenshots/
+	@$(PYTHON) bootstrap.py setup --dev
+	@exec $(PY) -m tests.screenshots
+
+lock:  ## resolve the dependencies anew and lock them with their hashes
+	$(PYTHON) bootstrap.py setup --dev
+	$(PY) -m uv pip compile $(LOCK) -o requirements.lock
+	$(PY) -m uv pip compile $(LOCK) --extra local -o requirements-local.lock
+	$(PY) -m uv pip compile $(LOCK) --extra local --extra dev -o requirements-dev.lock
+	$(PY) -m uv pip compile $(LOCKED) --group node -o requirements-node.lock
+	npm install --package-lock-only --ignore-scripts
+
+LOCKED := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q
+LOCK := pyproject.toml $(LOCKED)

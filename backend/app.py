@@ -1,0 +1,147 @@
+"""The web application: lifespan, middleware, routers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Literal
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel
+from sqlalchemy import text
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+import backend.videos.tasks  # noqa: F401  # makes its kinds of jobs known
+from backend import __version__
+from backend.accounts import api as accounts_api
+from backend.accounts import pages as accounts_pages
+from backend.config import settings
+from backend.core import logging, middleware, web
+from backend.core.db import database, transaction
+from backend.core.events import hub
+from backend.core.queue import arq_queue, doorbell
+from backend.core.redis import redis
+from backend.core.storage import storage
+from backend.jobs import api as jobs_api
+from backend.jobs import pages as jobs_pages
+from backend.orgs import api as orgs_api
+from backend.orgs.access import OptionalActor
+from backend.videos import api as videos_api
+from backend.videos import pages as videos_pages
+from backend.videos import uploads_api
+
+#: A part that takes longer to answer `/ready` is not ready.
+CHECK_SECONDS = 3.0
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open what a web process holds, and close it in reverse."""
+    database.open()
+    redis.open()
+    storage.open()
+    doorbell.hang(arq_queue.ArqDoorbell())
+    hub.open()
+    try:
+        yield
+    finally:
+        await hub.close()
+        await doorbell.close()
+        storage.close()
+        await redis.close()
+        await database.close()
+
+
+class BuiltFiles(StaticFiles):
+    """Built front-end files: their names hold a hash, so browsers may keep them for ever."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        if response.status_code == 200:
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: Literal["healthy"] = "healthy"
+    timestamp: datetime
+
+
+class Readiness(BaseModel):
+    """What the process needs, and whether it answers."""
+
+    status: Literal["ready", "not_ready"]
+    checks: dict[str, Literal["ok", "failed"]]
+
+
+def create_app() -> FastAPI:
+    """The application. Raises ConfigurationError when a setting cannot work."""
+    settings.check()
+    logging.configure()
+    app = FastAPI(
+        title="Dailies",
+        version=__version__,
+        description="A self-hosted video platform: upload, process, manage and watch video.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(middleware.Guard)
+    app.add_middleware(middleware.RequestContext)
+    web.install_error_handlers(app)
+    app.get("/health", tags=["health"])(health)
+    app.get("/ready", tags=["health"], responses={503: {"model": Readiness}})(ready)
+    app.mount("/static", BuiltFiles(directory=web.DIST, check_dir=False), name="static")
+    app.get("/docs", include_in_schema=False)(docs)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+ROUTERS = (
+    accounts_api.router,
+    accounts_pages.router,
+    orgs_api.router,
+    jobs_api.router,
+    jobs_pages.router,
+    uploads_api.router,
+    videos_api.router,
+    videos_pages.router,
+)
+
+
+async def docs(request: Request, actor: OptionalActor) -> HTMLResponse:
+    """The API reference, made from `/openapi.json`."""
+    return web.render(request, "docs.html", page="docs", actor=actor)
+
+
+async def health() -> Health:
+    """Whether this process answers; asks nothing of its servers."""
+    return Health(timestamp=datetime.now(UTC))
+
+
+async def ready(request: Request) -> JSONResponse:
+    """Whether database, Redis and storage answer this process; 503 when one does not."""
+    checks: dict[str, Literal["ok", "failed"]] = {}
+
+    async def ask_database() -> None:
+        async with transaction() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def ask_redis() -> None:
+        await redis.client.ping()
+
+    for name, ask in (("database", ask_database), ("redis", ask_redis), ("storage", storage.ping)):
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await ask()
+            checks[name] = "ok"
+        except Exception:  # a check reports any failure, whatever its kind
+            checks[name] = "failed"
+    good = set(checks.values()) == {"ok"}
+    body = Readiness(status="ready" if good else "not_ready", checks=checks)
+    return JSONResponse(body.model_dump(), 200 if good else 503, headers={} if good else {"Retry-After": "2"})

@@ -1,0 +1,102 @@
+"""Every setting of the platform, read once from the environment (and `.env`); documented in `.env.example`."""
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _split(value: object) -> object:
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+
+
+class ConfigurationError(Exception):
+    """A setting is missing or cannot work; the message is one line for the operator."""
+
+
+class Settings(BaseSettings):
+    """Names are the environment variables in lower case; units are in the names."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+
+    environment: Literal["local", "production"] = "production"
+    public_url: str = "http://127.0.0.1:8000"
+    secret_key: SecretStr = SecretStr("")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] = "json"
+    trusted_proxies: CommaSeparated = Field(default_factory=list)
+
+    database_url: SecretStr = SecretStr("")
+    database_pool_size: int = Field(default=10, ge=1, le=200)
+    database_pool_timeout_seconds: float = Field(default=5.0, gt=0)
+    redis_url: SecretStr = SecretStr("")
+
+    s3_endpoint_url: str | None = None
+    s3_public_url: str | None = None
+    s3_region: str = "us-east-1"
+    s3_access_key_id: str = ""
+    s3_secret_access_key: SecretStr = SecretStr("")
+    s3_bucket: str = "dailies"
+    cdn_base_url: str | None = None
+
+    open_registration: bool = True
+    password_min_length: int = Field(default=8, ge=8, le=128)
+    access_token_minutes: int = Field(default=10, ge=1, le=1440)
+    refresh_token_days: int = Field(default=30, ge=1, le=365)
+    session_days: int = Field(default=30, ge=1, le=365)
+    login_attempts_per_minute: int = Field(default=10, ge=1)
+    registrations_per_hour: int = Field(default=20, ge=1)
+
+    public_upload_enabled: bool = True
+    upload_url_expiration: int = Field(default=1800, ge=60, le=604_800)
+    public_uploads_per_minute: int = Field(default=60, ge=1)
+    presigned_url_expiration: int = Field(default=900, ge=60, le=604_800)
+    playback_url_expiration: int = Field(default=3600, ge=60, le=604_800)
+    max_upload_size_mb: int = Field(default=2048, ge=1, le=5_242_880)
+
+    max_duration_seconds: int = Field(default=43_200, ge=1)
+    probe_timeout_seconds: int = Field(default=30, ge=1)
+    poster_timeout_seconds: int = Field(default=60, ge=1)
+    delete_undo_seconds: int = Field(default=10, ge=0, le=3600)
+
+    job_lease_seconds: int = Field(default=30, ge=3)
+    worker_slots: int = Field(default=4, ge=1, le=256)
+    worker_grace_seconds: int = Field(default=20, ge=0)
+    worker_queues: CommaSeparated = Field(default_factory=lambda: ["default", "media"])
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers reach us over TLS; decides cookie names and flags."""
+        return urlsplit(self.public_url).scheme == "https"
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The largest file that may be declared for upload, in bytes."""
+        return self.max_upload_size_mb * 1024 * 1024
+
+    @property
+    def storage_public_origin(self) -> str:
+        """Scheme, host and port at which browsers reach the storage, for the CSP."""
+        parts = urlsplit(self.s3_public_url or self.s3_endpoint_url or f"https://s3.{self.s3_region}.amazonaws.com")
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def check(self) -> None:
+        """Refuse to start with settings that cannot work.
+
+        Raises ConfigurationError: with one line that names the setting and what it needs.
+        """
+        if len(self.secret_key.get_secret_value().encode()) < 32:
+            raise ConfigurationError("SECRET_KEY must hold at least 32 bytes; make one with: openssl rand -hex 32")
+        for name in ("database_url", "redis_url"):
+            if not getattr(self, name).get_secret_value():
+                raise ConfigurationError(f"{name.upper()} is not set")
+        parts = urlsplit(self.public_url)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
+            raise ConfigurationError("PUBLIC_URL must be an origin like https://video.example.org")
+
+
+settings = Settings()

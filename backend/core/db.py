@@ -1,0 +1,133 @@
+"""The database: one engine a process, one place that commits, and hooks that run after the commit."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated
+
+import structlog
+from fastapi import Depends
+from sqlalchemy import DateTime, MetaData, Uuid, func
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from backend.config import settings
+
+log = structlog.get_logger(__name__)
+
+AfterCommit = Callable[[], Awaitable[None]]
+_HOOKS = "after_commit_hooks"
+
+
+class Base(DeclarativeBase):
+    """Parent of every table; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: DateTime(timezone=True), uuid.UUID: Uuid(as_uuid=True)}  # noqa: RUF012
+
+
+class Identified:
+    """A random UUID key made by us, so that an id is known before the row is written."""
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+
+
+class Timestamped:
+    """Database time only: hosts' clocks may differ."""
+
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+
+
+class Database:
+    """Engine and session factory of this process; `open()` at start, `close()` at the end."""
+
+    def __init__(self) -> None:
+        self._engine: AsyncEngine | None = None
+        self._sessions: async_sessionmaker[AsyncSession] | None = None
+
+    def open(self) -> None:
+        self._engine = create_async_engine(
+            settings.database_url.get_secret_value(),
+            pool_size=settings.database_pool_size,
+            max_overflow=0,
+            pool_timeout=settings.database_pool_timeout_seconds,
+            pool_pre_ping=True,
+            connect_args={
+                "timeout": 5,
+                "server_settings": {"timezone": "UTC", "application_name": "dailies"},
+            },
+        )
+        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+
+    async def close(self) -> None:
+        if self._engine is not None:
+            await self._engine.dispose()
+            self._engine = self._sessions = None
+
+    @property
+    def engine(self) -> AsyncEngine:
+        if self._engine is None:
+            raise RuntimeError("the database is not open")
+        return self._engine
+
+    def session(self) -> AsyncSession:
+        if self._sessions is None:
+            raise RuntimeError("the database is not open")
+        return self._sessions()
+
+
+database = Database()
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether this tells of the database's health (or a deadlock) rather than of what it was asked."""
+    if isinstance(error, PoolTimeout | OperationalError | InterfaceError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    # Connection, transaction rollback (deadlock), resources, operator intervention ("the system is starting up").
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return error.connection_invalidated or state.startswith(("08", "40", "53", "57P"))
+
+
+def after_commit(session: AsyncSession, hook: AfterCommit) -> None:
+    """Run `hook` once this session's transaction is committed; dropped on rollback. Its failures are logged only."""
+    session.info.setdefault(_HOOKS, []).append(hook)
+
+
+@asynccontextmanager
+async def transaction() -> AsyncIterator[AsyncSession]:
+    """One transaction: commits at the end, or rolls back when the block raises. The only place that commits."""
+    async with database.session() as session:
+        yield session
+        await session.commit()
+        hooks: list[AfterCommit] = session.info.pop(_HOOKS, [])
+    for hook in hooks:
+        try:
+            await hook()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # the work is committed: a bell that did not ring is mended by the sweep
+            log.warning("after_commit.failed", error=repr(error))
+
+
+async def get_session() -> AsyncIterator[AsyncSession]:
+    async with transaction() as session:
+        yield session
+
+
+# scope="function": the commit happens before the answer is sent, so that a failed commit is not a 200.
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]

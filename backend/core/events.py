@@ -1,0 +1,174 @@
+"""Live events: one Redis subscription a process, fanned out to all streams; framing as Server-Sent Events.
+
+An event is a hint with the newest state in it. It may be lost: whoever follows something reads the truth first, again
+when told so, and again after a while without news.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from backend.core.redis import redis
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "dailies:events"
+#: Events a slow reader may have waiting; beyond it they are dropped, and it is told to read the truth again.
+MAX_WAITING = 64
+QUIET_SECONDS = 5.0
+
+Payload = dict[str, Any]
+
+
+async def publish(topics: Iterable[str], payload: Payload) -> None:
+    """Tell all processes. Raises RedisError or OSError when Redis is away. Never call it inside a transaction."""
+    await redis.client.publish(CHANNEL, json.dumps({"topics": list(topics), "payload": payload}))
+
+
+class Closed(Exception):
+    """The process is shutting down: end the stream, the client will connect again elsewhere."""
+
+
+class Subscription:
+    """What one stream has waiting."""
+
+    def __init__(self, hub: "Hub") -> None:
+        self._hub = hub
+        self._waiting: asyncio.Queue[Payload | None] = asyncio.Queue(MAX_WAITING)
+
+    async def next(self, seconds: float) -> Payload | None:
+        """The next event; None means "read the truth": none came for that long, or some may have been missed.
+
+        Without Redis it is at most two seconds, whatever was asked. Raises Closed.
+        """
+        if self._hub.closing:
+            raise Closed
+        try:
+            async with asyncio.timeout(seconds if self._hub.connected else min(seconds, 2.0)):
+                payload = await self._waiting.get()
+        except TimeoutError:
+            payload = None
+        if self._hub.closing:
+            raise Closed
+        return payload
+
+    def put(self, payload: Payload | None) -> None:
+        if payload is None or self._waiting.full():
+            while not self._waiting.empty():
+                self._waiting.get_nowait()
+            payload = None
+        self._waiting.put_nowait(payload)
+
+
+class Hub:
+    """Opened and closed by the web process's lifespan. Unopened or without Redis, streams still work by reading."""
+
+    def __init__(self) -> None:
+        self.connected = False
+        self.closing = False
+        self._topics: dict[str, set[Subscription]] = {}
+        self._listening: asyncio.Task[None] | None = None
+
+    @property
+    def streams(self) -> int:
+        """How many subscriptions are open."""
+        return len(set().union(*self._topics.values()))
+
+    def open(self) -> None:
+        self.closing = False
+        self._listening = asyncio.create_task(self._listen())
+
+    async def close(self) -> None:
+        """End all streams."""
+        self.closing = True
+        self._wake_all()
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+            self._listening = None
+        self.connected = False
+
+    @contextmanager
+    def subscribe(self, topics: Iterable[str]) -> Iterator[Subscription]:
+        """Receive events of these topics from now on: subscribe first, then read the truth."""
+        subscription = Subscription(self)
+        names = set(topics)
+        for name in names:
+            self._topics.setdefault(name, set()).add(subscription)
+        try:
+            yield subscription
+        finally:
+            for name in names:
+                listeners = self._topics.get(name, set())
+                listeners.discard(subscription)
+                if not listeners:
+                    self._topics.pop(name, None)
+
+    def deliver(self, topics: Iterable[str], payload: Payload) -> None:
+        """Hand an event to this process's streams, once to each."""
+        for subscription in set().union(*(self._topics.get(name, ()) for name in topics)):
+            subscription.put(payload)
+
+    def _wake_all(self) -> None:
+        for subscription in set().union(*self._topics.values()):
+            subscription.put(None)
+
+    def _set_connected(self, connected: bool) -> None:
+        self.connected = connected
+        self._wake_all()  # events may have been missed, or the pace of reading changes
+
+    async def _listen(self) -> None:
+        while not self.closing:
+            try:
+                await self._receive()
+            except (RedisError, OSError) as error:
+                if self.connected:
+                    log.warning("events.redis_away", error=repr(error))
+                    self._set_connected(False)
+                await asyncio.sleep(1.0)
+
+    async def _receive(self) -> None:
+        """Read until the connection breaks. A silent connection is pinged, and given up when it stays silent."""
+        async with redis.client.pubsub() as pubsub:
+            await pubsub.subscribe(CHANNEL)
+            pinged = False
+            while not self.closing:  # a Redis client may swallow a cancel
+                message = await pubsub.get_message(timeout=QUIET_SECONDS)
+                if message is None:
+                    if pinged:
+                        raise TimeoutError("no answer to a ping")
+                    await pubsub.ping()
+                    pinged = True
+                    continue
+                pinged = False
+                if message["type"] == "subscribe":
+                    self._set_connected(True)
+                elif message["type"] == "message":
+                    event = json.loads(message["data"])
+                    self.deliver(event["topics"], event["payload"])
+
+
+hub = Hub()
+
+
+def message(data: str, *, event: str, id: str) -> ServerSentEvent:
+    """One framed event. Clients that lose the connection come back after one to three seconds, not all at once."""
+    return ServerSentEvent(data, event=event, id=id, retry=random.randint(1000, 3000))  # noqa: S311
+
+
+def event_stream(messages: AsyncIterable[ServerSentEvent]) -> EventSourceResponse:
+    """The answer that sends them. A comment each 15 s keeps it alive; who reads nothing is cut off after 30 s."""
+    return EventSourceResponse(
+        messages,
+        ping=15,
+        sep="\n",
+        send_timeout=30,
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )

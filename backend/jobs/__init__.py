@@ -1,0 +1,1 @@
+"""Background work: rows in Postgres that survive anything."""

@@ -1,0 +1,91 @@
+"""The API of jobs: lists, one job, its live events, cancel and retry."""
+
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from sse_starlette import EventSourceResponse
+
+from backend.core.db import SessionDep, transaction
+from backend.core.errors import NotFound, Unauthenticated
+from backend.core.events import event_stream
+from backend.core.web import errors, redirect, wants_html
+from backend.jobs import live, progress, service
+from backend.jobs.models import Job
+from backend.jobs.schemas import JobOut, JobPage, JobQuery
+from backend.orgs.access import Actor, CurrentActor, OptionalActor, get_visible
+
+router = APIRouter(tags=["jobs"])
+
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
+
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": (
+            "Server-sent events: first a snapshot, then `progress` with the job, and at the end `complete` or `error`."
+        ),
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    204: {"description": "The end of this job was already sent to this client"},
+    **errors(401, 404, 503),
+}
+
+
+@router.get("/api/jobs", responses=errors(400, 401, 422, 503), summary="List jobs")
+async def list_jobs(query: Annotated[JobQuery, Query()], actor: CurrentActor) -> JobPage:
+    """Newest first. `page` counts from 1; `cursor` continues at any depth at the same speed."""
+    async with transaction() as session:
+        jobs, pagination = await service.list_jobs(session, actor=actor, query=query)
+        shown = await service.public_many(session, jobs)
+    states = await progress.freshen([progress.state_of(job, out) for job, out in zip(jobs, shown, strict=True)])
+    return JobPage(jobs=[state.job for state in states], pagination=pagination)
+
+
+@router.get("/api/jobs/{job_id}", responses=errors(401, 404, 503), summary="One job")
+@router.get("/api/videos/jobs/{job_id}", include_in_schema=False)
+async def get_job(job_id: uuid.UUID, actor: CurrentActor) -> JobOut:
+    return (await _visible_state(actor, job_id)).job
+
+
+@router.get("/jobs/{job_id}", include_in_schema=False, response_model=JobOut)
+async def get_job_at_page(request: Request, job_id: uuid.UUID, actor: OptionalActor) -> JobOut | Response:
+    """JSON for programs; a browser is sent to the video the job works on."""
+    if actor is None:
+        raise Unauthenticated
+    job = await get_job(job_id, actor)
+    if wants_html(request):
+        return redirect(request, f"/videos/{job.video_id}" if job.video_id else "/dashboard")
+    return job
+
+
+@router.get("/api/jobs/{job_id}/stream", response_class=EventSourceResponse, responses=_STREAM, summary="Follow a job")
+@router.get("/jobs/{job_id}/stream", response_class=EventSourceResponse, include_in_schema=False)
+@router.get("/api/videos/jobs/{job_id}/stream", response_class=EventSourceResponse, include_in_schema=False)
+async def stream_job(job_id: uuid.UUID, actor: CurrentActor, last_event_id: LastEventId = None) -> Response:
+    """Closes at the end of the job. Come back with `Last-Event-ID` after a lost connection, as browsers do."""
+    if live.has_seen_end(await _visible_state(actor, job_id), last_event_id):
+        return Response(status_code=204)  # tells an EventSource to stop coming back
+    return event_stream(live.follow(job_id, last_event_id=last_event_id))
+
+
+@router.post("/api/jobs/{job_id}/cancel", responses=errors(401, 403, 404, 409, 503), summary="Cancel a job")
+async def cancel_job(job_id: uuid.UUID, actor: CurrentActor, session: SessionDep) -> JobOut:
+    """A queued job ends at once; a running one within seconds, when its worker has stopped: follow it to see."""
+    job = await get_visible(session, Job, actor, job_id)
+    return await service.public(session, await service.cancel_job(session, actor=actor, job=job))
+
+
+@router.post("/api/jobs/{job_id}/retry", responses=errors(401, 403, 404, 409, 503), summary="Try a failed job again")
+async def retry_job(job_id: uuid.UUID, actor: CurrentActor, session: SessionDep) -> JobOut:
+    job = await get_visible(session, Job, actor, job_id)
+    return await service.public(session, await service.retry_job(session, actor=actor, job=job))
+
+
+async def _visible_state(actor: Actor, job_id: uuid.UUID) -> progress.State:
+    """A transaction of its own, over before anything is sent. Raises NotFound."""
+    async with transaction() as session:
+        await get_visible(session, Job, actor, job_id)
+    state = await live.read_state(job_id)
+    if state is None:
+        raise NotFound
+    return state

@@ -1,0 +1,197 @@
+"""What a worker does with jobs: claim one, hold it, end it; and rescue those whose worker was lost."""
+
+import random
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+import structlog
+from sqlalchemy import func, literal, select, true, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+from sqlalchemy.types import String
+
+from backend.config import settings
+from backend.core.queue import Task, registry
+from backend.jobs import moves
+from backend.jobs.models import Job, JobAttempt, JobState
+from backend.jobs.moves import CANCELLED, JobError, LeaseLost
+
+log = structlog.get_logger(__name__)
+
+EXHAUSTED = JobError("attempts_exhausted", "The work was interrupted each time it was tried.", retryable=True)
+
+
+async def claim(session: AsyncSession, *, worker: str, queues: Sequence[str], kinds: Sequence[str]) -> Job | None:
+    """Take the best due job of these queues that nobody else is taking: by priority, then by `run_at`.
+
+    Kinds not named stay queued for workers that know them.
+    """
+    queue = func.unnest(literal(list(queues), ARRAY(String))).table_valued("name").render_derived()
+    waiting = aliased(Job)
+    # One row per queue from its own stretch of the index, then the best of those.
+    best = (
+        select(waiting.id, waiting.priority, waiting.run_at)
+        .where(
+            waiting.queue == queue.c.name,
+            waiting.state == JobState.QUEUED,
+            waiting.run_at <= func.now(),
+            waiting.kind.in_(kinds),
+        )
+        .order_by(waiting.priority, waiting.run_at, waiting.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .lateral()
+    )
+    chosen = (
+        select(best.c.id)
+        .select_from(queue.join(best, true()))
+        .order_by(best.c.priority, best.c.run_at, best.c.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    token = uuid.uuid4()
+    job = await moves.move(
+        session,
+        chosen,
+        JobState.QUEUED,
+        JobState.RUNNING,
+        lease_token=token,
+        lease_until=moves.in_seconds(settings.job_lease_seconds),
+        worker=worker,
+        attempt=Job.attempt + 1,
+        started_at=func.now(),
+        stage=None,
+        progress=0.0,
+    )
+    if job is None:
+        return None
+    await session.execute(
+        insert(JobAttempt).values(lease_token=token, job_id=job.id, attempt=job.attempt, worker=worker)
+    )
+    moves.announce(session, job)
+    return job
+
+
+async def heartbeat(
+    session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID, stage: str | None, progress: float
+) -> datetime | None:
+    """Renew the lease and note progress; answers when a cancel was asked for, if it was. Raises LeaseLost."""
+    statement = (
+        update(Job)
+        .where(Job.id == job_id, Job.state == JobState.RUNNING, Job.lease_token == token)
+        .values(
+            lease_until=moves.in_seconds(settings.job_lease_seconds),
+            stage=stage,
+            progress=func.greatest(Job.progress, progress),
+            updated_at=Job.updated_at,  # the time of the last move (progress.state_of)
+        )
+        .returning(Job.cancel_requested_at)
+    )
+    row = (await session.execute(statement)).one_or_none()
+    if row is None:
+        raise LeaseLost
+    asked: datetime | None = row[0]
+    return asked
+
+
+async def cancel_requests(session: AsyncSession, job_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Which of these jobs somebody wants cancelled."""
+    statement = select(Job.id).where(Job.id.in_(job_ids), Job.cancel_requested_at.is_not(None))
+    return set(await session.scalars(statement))
+
+
+# --- end of an attempt -----------------------------------------------------------------------------------------------
+
+
+async def finish(session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID) -> Job:
+    """Complete the job in the transaction of its domain rows. Raises LeaseLost: then nothing may be written."""
+    job = await moves.move(
+        session,
+        job_id,
+        JobState.RUNNING,
+        JobState.COMPLETED,
+        token=token,
+        progress=100.0,
+        finished_at=func.now(),
+        **moves.error_columns(None),
+    )
+    if job is None:
+        raise LeaseLost
+    await moves.close_attempt(session, token, "completed")
+    log.info("job.completed", job_id=str(job.id), kind=job.kind, attempt=job.attempt)
+    moves.announce(session, job)
+    return job
+
+
+async def fail(session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID, error: JobError) -> Job:
+    """End the attempt: queue the next one after a backoff if the error allows and any is left, else fail the job.
+
+    Raises LeaseLost.
+    """
+    job = await moves.held(session, job_id, token)
+    await moves.close_attempt(session, token, "failed", error)
+    log.info("job.attempt_failed", job_id=str(job.id), kind=job.kind, attempt=job.attempt, code=error.code)
+    if job.cancel_requested_at is not None:
+        return await moves.end(session, job, JobState.CANCELLED, CANCELLED, token=token)
+    if error.retryable and job.attempt < job.max_attempts:
+        delay = backoff(registry.find(job.kind), job.attempt)
+        return await moves.requeue(session, job, token=token, delay_seconds=delay)
+    return await moves.end(session, job, JobState.FAILED, error, token=token)
+
+
+async def release(session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID, delay_seconds: float = 0) -> Job:
+    """Give the job back without spending the attempt: the work was stopped by us. Raises LeaseLost."""
+    job = await moves.held(session, job_id, token)
+    await moves.close_attempt(session, token, "released")
+    log.info("job.released", job_id=str(job.id), kind=job.kind)
+    if job.cancel_requested_at is not None:
+        return await moves.end(session, job, JobState.CANCELLED, CANCELLED, token=token)
+    return await moves.requeue(session, job, token=token, delay_seconds=delay_seconds, attempt=Job.attempt - 1)
+
+
+async def confirm_cancel(session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID) -> Job:
+    """The work has stopped as asked. Raises LeaseLost."""
+    job = await moves.held(session, job_id, token)
+    await moves.close_attempt(session, token, "cancelled", CANCELLED)
+    return await moves.end(session, job, JobState.CANCELLED, CANCELLED, token=token)
+
+
+async def expired(session: AsyncSession, *, but: Sequence[uuid.UUID] = ()) -> uuid.UUID | None:
+    """A job whose lease ran out, locked for `reap`; None when there is none.
+
+    Ending a job needs its task's `on_end`: one with no attempts left, or to be cancelled, is only answered where its
+    kind is known.
+    """
+    again = (Job.attempt < Job.max_attempts) & Job.cancel_requested_at.is_(None)
+    statement = (
+        select(Job.id)
+        .where(Job.state == JobState.RUNNING, Job.lease_until < func.now(), Job.id.not_in(but))
+        .where(again | Job.kind.in_(registry.kinds()))
+        .order_by(Job.lease_until)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return await session.scalar(statement)
+
+
+async def reap(session: AsyncSession, job_id: uuid.UUID) -> Job:
+    """Take a job that `expired` found from its lost worker: queue it again, or end it when no attempt is left."""
+    job = await session.scalar(select(Job).where(Job.id == job_id), execution_options={"populate_existing": True})
+    if job is None or job.lease_token is None:
+        raise LeaseLost
+    token = job.lease_token
+    await moves.close_attempt(session, token, "lost")
+    log.warning("job.lease_expired", job_id=str(job.id), kind=job.kind, attempt=job.attempt, worker=job.worker)
+    if job.cancel_requested_at is not None:
+        return await moves.end(session, job, JobState.CANCELLED, CANCELLED, token=token)
+    if job.attempt < job.max_attempts:
+        return await moves.requeue(session, job, token=token, delay_seconds=0)
+    return await moves.end(session, job, JobState.FAILED, EXHAUSTED, token=token)
+
+
+def backoff(task: Task | None, attempt: int) -> float:
+    """Seconds until the attempt after this one: full jitter, random up to a limit that doubles with each attempt."""
+    base, limit = (task.backoff_seconds, task.backoff_limit_seconds) if task else (2.0, 300.0)
+    return random.uniform(0, min(limit, base * 2 ** min(attempt - 1, 30)))  # noqa: S311

@@ -1,0 +1,147 @@
+"""The moves of a job: each is one conditional UPDATE (`move`), fenced by the lease token of whoever holds the job.
+
+Locks are taken job first, then domain rows: finishing, failing and cancelling lock the job's row and then call into the
+domain. Times are the database's; no host's clock matters.
+"""
+
+import uuid
+from functools import partial
+from typing import Any
+
+import structlog
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from backend.core.db import after_commit
+from backend.core.queue import doorbell, registry
+from backend.jobs import progress
+from backend.jobs.models import Job, JobAttempt, JobState
+
+log = structlog.get_logger(__name__)
+
+
+class JobError(Exception):
+    """Ends an attempt: `code` is stable, `message` is for people; retried by itself only when `retryable`."""
+
+    def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
+        self.code, self.message, self.retryable = code, message, retryable
+        super().__init__(f"{code}: {message}")
+
+
+class LeaseLost(Exception):
+    """Somebody else may run this job by now: write nothing of it."""
+
+
+CANCELLED = JobError("cancelled", "It was cancelled.")
+
+
+async def move(
+    session: AsyncSession,
+    job_id: uuid.UUID | ColumnElement[Any],
+    source: JobState,
+    target: JobState,
+    *,
+    token: uuid.UUID | None = None,
+    **values: Any,
+) -> Job | None:
+    """The only statement that changes a state; None when the job is elsewhere, or held under another token."""
+    held = Job.lease_token == token if token is not None else Job.lease_token.is_(None)
+    lease: dict[str, Any] = {} if target == JobState.RUNNING else {"lease_token": None, "lease_until": None}
+    statement = (
+        update(Job)
+        .where(Job.id == job_id, Job.state == source, held)
+        # clock_timestamp(): later than every earlier move's, even when this transaction began before them.
+        .values(state=target, updated_at=func.clock_timestamp(), **lease, **values)
+        .returning(Job)
+    )
+    return await session.scalar(statement, execution_options={"synchronize_session": False, "populate_existing": True})
+
+
+async def held(session: AsyncSession, job_id: uuid.UUID, token: uuid.UUID) -> Job:
+    """The running job, locked. Raises LeaseLost."""
+    statement = select(Job).where(Job.id == job_id, Job.state == JobState.RUNNING, Job.lease_token == token)
+    job = await session.scalar(statement.with_for_update(), execution_options={"populate_existing": True})
+    if job is None:
+        raise LeaseLost
+    return job
+
+
+async def requeue(session: AsyncSession, job: Job, *, token: uuid.UUID, delay_seconds: float, **values: Any) -> Job:
+    """Back to the queue, to be claimed after the delay at the earliest. Raises LeaseLost."""
+    moved = await move(
+        session,
+        job.id,
+        JobState.RUNNING,
+        JobState.QUEUED,
+        token=token,
+        run_at=in_seconds(delay_seconds),
+        stage=None,
+        progress=0.0,
+        worker=None,
+        **values,
+    )
+    if moved is None:
+        raise LeaseLost
+    if not delay_seconds:
+        ring(session, moved)
+    announce(session, moved)
+    return moved
+
+
+async def end(session: AsyncSession, job: Job, state: JobState, error: JobError, *, token: uuid.UUID) -> Job:
+    """To `failed` or `cancelled`, with the domain rows. Raises LeaseLost."""
+    moved = await move(
+        session, job.id, JobState.RUNNING, state, token=token, finished_at=func.now(), **error_columns(error)
+    )
+    if moved is None:
+        raise LeaseLost
+    await tell_domain(session, moved, state, error)
+    return moved
+
+
+async def tell_domain(session: AsyncSession, job: Job, state: JobState, error: JobError) -> None:
+    """Let the domain rows end with the job, in the same transaction."""
+    log.info(f"job.{state}", job_id=str(job.id), kind=job.kind, attempt=job.attempt, code=error.code)
+    task = registry.find(job.kind)
+    if task is not None and task.on_end is not None:
+        await task.on_end(session, job, state, error)
+    announce(session, job)
+
+
+async def close_attempt(session: AsyncSession, token: uuid.UUID, outcome: str, error: JobError | None = None) -> None:
+    """Write how the attempt under this token ended."""
+    await session.execute(
+        update(JobAttempt)
+        .where(JobAttempt.lease_token == token)
+        .values(
+            finished_at=func.now(),
+            outcome=outcome,
+            error_code=error.code if error else None,
+            error_message=error.message if error else None,
+        )
+    )
+
+
+def error_columns(error: JobError | None) -> dict[str, Any]:
+    """An error as the columns of a job; None clears them."""
+    return {
+        "error_code": error.code if error else None,
+        "error_message": error.message if error else None,
+        "error_retryable": error.retryable if error else None,
+    }
+
+
+def in_seconds(seconds: float) -> ColumnElement[Any]:
+    """That long after the beginning of the transaction, by the database's clock."""
+    # make_interval(years, months, weeks, days, hours, mins, secs)
+    return func.now() + func.make_interval(0, 0, 0, 0, 0, 0, float(seconds))
+
+
+def ring(session: AsyncSession, job: Job) -> None:
+    """Ring the bell of the job's queue after the commit."""
+    after_commit(session, partial(doorbell.ring, job.id, job.queue))
+
+
+def announce(session: AsyncSession, job: Job) -> None:
+    """Tell those who watch the job, after the commit, how it stands now."""
+    after_commit(session, partial(progress.publish, progress.state_of(job)))

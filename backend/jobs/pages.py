@@ -1,0 +1,20 @@
+"""What pages do with a job."""
+
+import uuid
+
+from fastapi import APIRouter, Request, Response
+
+from backend.core.db import SessionDep
+from backend.core.web import render
+from backend.jobs import service
+from backend.jobs.models import Job
+from backend.orgs.access import PageActor, get_visible
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.post("/jobs/{job_id}/cancel")
+async def cancel(request: Request, job_id: uuid.UUID, actor: PageActor, session: SessionDep) -> Response:
+    """Stop a job; answers what it is doing now."""
+    job = await service.cancel_job(session, actor=actor, job=await get_visible(session, Job, actor, job_id))
+    return render(request, "jobs/_progress.html", job=await service.public(session, job))

@@ -1,0 +1,116 @@
+"""Reading jobs: their public shape, lists, and the latest job of each video."""
+
+import math
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from backend.core.paging import Order
+from backend.jobs.models import Job, JobState
+from backend.jobs.schemas import JobOut, JobQuery, Pagination, from_row
+from backend.orgs.access import Actor, visible
+
+#: Beyond this many jobs ahead the position is "this many": counting further would cost more than it tells.
+MAX_POSITION = 1000
+ESTIMATE_KEPT_SECONDS = 30.0
+
+NEWEST = Order("created", Job.created_at, Job.id, kind=datetime, descending=True)  # type: ignore[arg-type]
+
+_POSITIONS = text(
+    """
+    SELECT mine.id, (
+        SELECT count(*) FROM (
+            SELECT FROM jobs AS ahead
+            WHERE ahead.queue = mine.queue AND ahead.state = 'queued' AND ahead.run_at <= now()
+              AND (ahead.priority, ahead.run_at, ahead.id) < (mine.priority, mine.run_at, mine.id)
+            LIMIT :most
+        ) AS counted
+    ) FROM jobs AS mine WHERE mine.id = ANY(:ids) AND mine.state = 'queued'
+    """
+)
+_MEDIAN = text(
+    """
+    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FROM (
+        SELECT extract(epoch FROM finished_at - started_at)::float8 AS seconds FROM jobs
+        WHERE kind = :kind AND state = 'completed' ORDER BY finished_at DESC LIMIT 50
+    ) AS recent
+    """
+)
+_estimates: dict[str, tuple[float, float | None]] = {}
+
+
+async def public(session: AsyncSession, job: Job) -> JobOut:
+    """The contract's shape of a job, as Postgres knows it (progress is at most a few seconds old)."""
+    return (await public_many(session, [job]))[0]
+
+
+async def public_many(session: AsyncSession, jobs: Sequence[Job]) -> list[JobOut]:
+    """The same for several jobs, with one query for all positions."""
+    queued = [job.id for job in jobs if job.state == JobState.QUEUED]
+    positions: dict[uuid.UUID, int] = {}
+    if queued:
+        rows = await session.execute(_POSITIONS, {"ids": queued, "most": MAX_POSITION})
+        positions = {row[0]: row[1] for row in rows}
+    return [
+        from_row(
+            job,
+            queue_position=positions.get(job.id),
+            estimated_seconds=await estimated_seconds(session, job.kind),
+        )
+        for job in jobs
+    ]
+
+
+async def estimated_seconds(session: AsyncSession, kind: str) -> float | None:
+    """The median time of the last fifty completed jobs of a kind; remembered for half a minute."""
+    until, known = _estimates.get(kind, (0.0, None))
+    if time.monotonic() < until:
+        return known
+    median = await session.scalar(_MEDIAN, {"kind": kind})
+    estimate = None if median is None else round(float(median), 1)
+    _estimates[kind] = (time.monotonic() + ESTIMATE_KEPT_SECONDS, estimate)
+    return estimate
+
+
+async def find_job(session: AsyncSession, job_id: uuid.UUID) -> Job | None:
+    """The newest row, whoever asks: permission was checked before."""
+    return await session.scalar(select(Job).where(Job.id == job_id), execution_options={"populate_existing": True})
+
+
+async def latest_for_videos(
+    session: AsyncSession, video_ids: Sequence[uuid.UUID], *, kind: str | None = None
+) -> dict[uuid.UUID, Job]:
+    """The newest job of each video, of one kind or any."""
+    statement = (
+        select(Job)
+        .where(Job.video_id.in_(video_ids))
+        .distinct(Job.video_id)
+        .order_by(Job.video_id, Job.created_at.desc(), Job.id.desc())
+    )
+    if kind is not None:
+        statement = statement.where(Job.kind == kind)
+    return {job.video_id: job for job in await session.scalars(statement) if job.video_id is not None}
+
+
+async def list_jobs(session: AsyncSession, *, actor: Actor, query: JobQuery) -> tuple[list[Job], Pagination]:
+    """One page of the jobs the actor may see, newest first. Raises BadCursor."""
+    chosen = visible(Job, actor)
+    for column, value in ((Job.state, query.status), (Job.kind, query.kind), (Job.video_id, query.video_id)):
+        if value is not None:
+            chosen = chosen.where(column == value)
+    total = await session.scalar(select(func.count()).select_from(chosen.order_by(None).subquery())) or 0
+    page = chosen.order_by(*NEWEST.terms).limit(query.limit + 1)
+    page = page.where(NEWEST.after(query.cursor)) if query.cursor else page.offset((query.page - 1) * query.limit)
+    rows = list(await session.scalars(page))
+    jobs = rows[: query.limit]
+    return jobs, Pagination(
+        page=query.page,
+        limit=query.limit,
+        total=total,
+        total_pages=math.ceil(total / query.limit),
+        next_cursor=NEWEST.cursor(jobs[-1].created_at, jobs[-1].id) if len(rows) > query.limit else None,
+    )

@@ -1,0 +1,118 @@
+"""The API of videos."""
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response, status
+
+from backend.core.db import SessionDep
+from backend.core.errors import Unauthenticated
+from backend.core.web import errors, redirect, wants_html
+from backend.orgs.access import CurrentActor, OptionalActor
+from backend.videos import service, uploads
+from backend.videos.schemas import ConfirmIn, PlaybackOut, VideoListOut, VideoOut, VideoPatch
+from backend.videos.search import VideoQuery
+
+router = APIRouter(tags=["videos"])
+
+
+@router.post(
+    "/api/videos",
+    status_code=status.HTTP_201_CREATED,
+    responses={
+        200: {"model": VideoOut, "description": "Confirmed before"},
+        **errors(400, 401, 403, 404, 409, 410, 413, 415, 422, 503),
+    },
+    summary="Confirm an upload",
+)
+@router.post("/videos", status_code=status.HTTP_201_CREATED, include_in_schema=False)
+async def confirm_upload(body: ConfirmIn, actor: CurrentActor, response: Response) -> VideoOut:
+    """Looks at the object and makes the video, whose processing is then queued. The same again answers 200 and the same
+    video."""
+    if body.video_id is not None:
+        confirmed = await uploads.confirm(
+            actor=actor, video_id=body.video_id, title=body.title, description=body.description or ""
+        )
+    else:
+        confirmed = await uploads.adopt(
+            actor=actor,
+            s3_key=body.s3_key or "",
+            claim=body.claim or "",
+            title=body.title,
+            description=body.description or "",
+        )
+    if not confirmed.created:
+        response.status_code = status.HTTP_200_OK
+    return await service.public(confirmed.video)
+
+
+@router.get("/api/videos", responses=errors(400, 401, 422, 503), summary="List videos")
+async def list_videos(query: Annotated[VideoQuery, Query()], actor: CurrentActor, session: SessionDep) -> VideoListOut:
+    """A page of the videos one can see. `page` counts from 1; `cursor` continues at any depth at the same speed."""
+    page = await service.list_videos(session, actor=actor, query=query)
+    return await service.public_page(page)
+
+
+@router.get("/videos", include_in_schema=False, response_model=VideoListOut)
+async def list_videos_at_page(
+    request: Request, query: Annotated[VideoQuery, Query()], actor: OptionalActor, session: SessionDep
+) -> VideoListOut | Response:
+    if wants_html(request):
+        return redirect(request, "/dashboard")
+    if actor is None:
+        raise Unauthenticated
+    return await list_videos(query, actor, session)
+
+
+@router.get("/api/videos/{video_id}", responses=errors(401, 404, 422, 503), summary="One video")
+async def get_video(video_id: uuid.UUID, actor: CurrentActor, session: SessionDep) -> VideoOut:
+    return await service.public(await service.get_video(session, actor=actor, video_id=video_id))
+
+
+@router.patch(
+    "/api/videos/{video_id}", responses=errors(400, 401, 403, 404, 413, 415, 422, 503), summary="Change the texts"
+)
+async def update_video(video_id: uuid.UUID, body: VideoPatch, actor: CurrentActor, session: SessionDep) -> VideoOut:
+    video = await service.get_video(session, actor=actor, video_id=video_id, for_update=True)
+    changes = body.model_dump(exclude_unset=True)
+    return await service.public(await service.update_video(session, video=video, **changes))
+
+
+@router.delete(
+    "/api/videos/{video_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=errors(401, 403, 404, 422, 503),
+    summary="Delete a video",
+)
+async def delete_video(video_id: uuid.UUID, actor: CurrentActor, session: SessionDep) -> None:
+    """It is out of sight at once; its objects are removed right after."""
+    video = await service.get_video(session, actor=actor, video_id=video_id)
+    await service.delete_video(session, actor=actor, video=video)
+
+
+@router.post(
+    "/api/videos/{video_id}/retry",
+    responses=errors(401, 403, 404, 409, 422, 503),
+    summary="Process a failed video again",
+)
+async def retry_video(video_id: uuid.UUID, actor: CurrentActor, session: SessionDep) -> VideoOut:
+    video = await service.get_video(session, actor=actor, video_id=video_id)
+    return await service.public(await service.retry_video(session, actor=actor, video=video))
+
+
+@router.get("/api/videos/{video_id}/playback-url", responses=errors(401, 404, 422, 503), summary="Where a video plays")
+async def playback_url(
+    video_id: uuid.UUID,
+    actor: CurrentActor,
+    session: SessionDep,
+    download: Annotated[bool, Query(description="Save it under its file name instead of playing it")] = False,
+) -> PlaybackOut:
+    """An address that serves ranges. With a CDN configured it is the CDN's, unsigned."""
+    video = await service.get_video(session, actor=actor, video_id=video_id)
+    playback = await service.playback_url(video, download=download)
+    return PlaybackOut(
+        url=playback.url,
+        content_type=playback.content_type,
+        expires_in=playback.expires_in,
+        expires_at=playback.expires_at,
+    )

@@ -1,0 +1,121 @@
+"""The library and a video's page as they change: events carry fragments of the pages, or say what to fetch.
+
+Small steps of a running job are rendered from the event itself. Whenever something starts, ends or may have been
+missed, the truth is read again and compared with what was last seen. No stream holds a database session while it waits.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+from sse_starlette import ServerSentEvent
+
+from backend.core.db import transaction
+from backend.core.events import Closed, Payload, hub, message
+from backend.core.web import templates
+from backend.jobs import progress
+from backend.jobs.models import JobState
+from backend.jobs.schemas import JobOut
+from backend.orgs.access import Actor
+from backend.videos.models import Video
+from backend.videos.work import Snapshot, Work, job_of, look
+
+#: Without news for this long the truth is read again.
+QUIET_SECONDS = 15.0
+#: A stream ends after this long: the browser comes back at once, and has to be signed in still.
+STREAM_SECONDS = 600.0
+#: Many starts and ends at once become one look.
+PAUSE_SECONDS = 0.2
+
+
+async def library_events(*, actor: Actor, seen: str | None) -> AsyncIterator[ServerSentEvent]:
+    """`job-{id}` with a fragment, `video-{id}`, `now` and `library` without: fetch that part again.
+
+    `seen` is the mark of what the page, or the stream before a lost connection, has shown.
+    """
+    until = time.monotonic() + STREAM_SECONDS
+    with hub.subscribe(progress.project_topic(project_id) for project_id in actor.project_ids) as subscription:
+        before = await _look(actor)
+        if seen is not None and seen != before.mark:
+            for part in ("now", "library"):
+                yield _say(part, before)
+        try:
+            while time.monotonic() < until:
+                payload = await subscription.next(QUIET_SECONDS)
+                job = _step(payload, {work.job.id for work in before.work if work.job.status == JobState.RUNNING})
+                if job is not None:
+                    yield _fragment(f"job-{job.id}", job, before.mark)
+                    continue
+                after = await _look(actor)
+                for event in _differences(before, after):
+                    yield event
+                before = after
+                await asyncio.sleep(PAUSE_SECONDS)
+        except Closed:
+            return
+
+
+async def video_events(*, video: Video) -> AsyncIterator[ServerSentEvent]:
+    """`progress` with a fragment while the video is in work; `done` when its page is to be fetched again."""
+    if video.job_id is None:
+        yield message("done", event="done", id="done")
+        return
+    with hub.subscribe([progress.job_topic(video.job_id)]) as subscription:
+        try:
+            while True:
+                async with transaction() as session:
+                    fresh = await session.get(Video, video.id)
+                    job = await job_of(session, fresh) if fresh is not None else None
+                if job is None:
+                    yield message("done", event="done", id="done")
+                    return
+                yield _fragment("progress", job, "progress")
+                while step := _step(await subscription.next(QUIET_SECONDS), {job.id}):
+                    yield _fragment("progress", step, "progress")
+        except Closed:
+            return
+
+
+async def _look(actor: Actor) -> Snapshot:
+    async with transaction() as session:
+        return await look(session, actor=actor)
+
+
+def _step(payload: Payload | None, running: set[uuid.UUID]) -> JobOut | None:
+    """The job of an event that says no more than how far a running job is; None when the truth has to be read."""
+    if payload is None:
+        return None
+    job = progress.State.read(payload).job
+    return job if job.id in running and job.status == JobState.RUNNING else None
+
+
+def _differences(before: Snapshot, after: Snapshot) -> Iterator[ServerSentEvent]:
+    was = {work.video_id: work for work in before.work}
+    now = {work.video_id: work for work in after.work}
+    started, ended = now.keys() - was.keys(), was.keys() - now.keys()
+    if before.mark != after.mark or started or ended:
+        yield _say("now", after)
+    if before.total != after.total or started:
+        yield _say("library", after)
+    else:
+        for video_id in ended:
+            yield _say(f"video-{video_id}", after)
+    for work in now.values():
+        if work.video_id in was and _shown(was[work.video_id]) != _shown(work):
+            yield _fragment(f"job-{work.job.id}", work.job, after.mark)
+
+
+def _shown(work: Work) -> tuple[object, ...]:
+    job = work.job
+    return (job.id, job.status, job.stage, job.progress, job.queue_position, job.cancel_requested_at)
+
+
+def _say(event: str, state: Snapshot) -> ServerSentEvent:
+    # Browsers drop events without data.
+    return message("changed", event=event, id=state.mark)
+
+
+def _fragment(event: str, job: JobOut, mark: str) -> ServerSentEvent:
+    html = templates().get_template("jobs/_progress.html").render(job=job)
+    return message(html, event=event, id=mark)

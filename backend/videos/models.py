@@ -1,0 +1,160 @@
+"""Uploads (attempts to bring one object in) and videos (what came of them)."""
+
+import uuid
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Computed,
+    ForeignKey,
+    Index,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
+from sqlalchemy.orm import Mapped, mapped_column
+
+from backend.core.db import Base, Identified, Timestamped
+
+
+class UploadState(StrEnum):
+    """Where one attempt to bring an object in stands."""
+
+    WAITING = "waiting"  #: put here by `begin`; nothing is known to have arrived
+    UPLOADING = "uploading"  #: put here when the first part is signed (multipart); parts may have arrived
+    VERIFYING = "verifying"  #: put here by `complete` while it looks at the object
+    COMPLETED = "completed"  #: the object is there as declared and its video exists; final
+    FAILED = "failed"  #: the object differs from what was declared; a new attempt is needed
+    CANCELLED = "cancelled"  #: its owner gave it up; the object is removed; final
+    EXPIRED = "expired"  #: its time ran out; a late but valid object revives it
+
+
+OPEN_UPLOADS = (UploadState.WAITING, UploadState.UPLOADING, UploadState.VERIFYING)
+
+
+class VideoStatus(StrEnum):
+    """The public status of a video."""
+
+    UPLOADED = "uploaded"  #: the bytes are here and verified, no processing is queued
+    PROCESSING = "processing"  #: put here when its job is queued (confirm or retry); taken out by the job's end
+    COMPLETED = "completed"  #: put here with the job's completion: metadata and poster are known
+    FAILED = "failed"  #: put here when its job failed or was cancelled; a retry takes it out
+
+
+class Upload(Identified, Timestamped, Base):
+    """A reserved place for one object. `video_id` is the id its video will have."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        Index("ix_uploads_project_id_created_at", "project_id", "created_at"),
+        Index("ix_uploads_open", "expires_at", postgresql_where="state IN ('waiting', 'uploading', 'verifying')"),
+    )
+
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    owner_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    video_id: Mapped[uuid.UUID] = mapped_column(unique=True, default=uuid.uuid4)
+    s3_key: Mapped[str] = mapped_column(String(1024), unique=True)
+    filename: Mapped[str] = mapped_column(String(255))
+    content_type: Mapped[str] = mapped_column(String(100))
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)  #: declared; unknown for an adopted object
+    state: Mapped[str] = mapped_column(String(20), server_default=UploadState.WAITING)
+    error_code: Mapped[str | None] = mapped_column(String(60))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    expires_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+
+
+# Words are split at everything that is not a letter or digit, so that "my-file_01.mp4" is found by "file" and "01".
+SEARCH_EXPRESSION = (
+    "to_tsvector('simple'::regconfig, regexp_replace(lower(title || ' ' || filename || ' ' || description), "
+    "'[^[:alnum:]]+', ' ', 'g'))"
+)
+
+
+class Video(Identified, Timestamped, Base):
+    """A video. Sizes are as displayed (after rotation and sample aspect) unless they are named `coded_`."""
+
+    __tablename__ = "videos"
+    __table_args__ = (
+        UniqueConstraint("project_id", "id"),
+        Index(
+            "ix_videos_recent",
+            "project_id",
+            text("created_at DESC"),
+            text("id DESC"),
+            postgresql_where="deleted_at IS NULL",
+        ),
+        Index(
+            "ix_videos_status",
+            "project_id",
+            "status",
+            text("created_at DESC"),
+            text("id DESC"),
+            postgresql_where="deleted_at IS NULL",
+        ),
+        Index("ix_videos_title", "project_id", text("lower(title)"), "id", postgresql_where="deleted_at IS NULL"),
+        Index(
+            "ix_videos_duration",
+            "project_id",
+            text("coalesce(duration, 0)"),
+            "id",
+            postgresql_where="deleted_at IS NULL",
+        ),
+        Index("ix_videos_size", "project_id", "size_bytes", "id", postgresql_where="deleted_at IS NULL"),
+        Index("ix_videos_search", "search", postgresql_using="gin"),
+    )
+
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    owner_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    title: Mapped[str] = mapped_column(String(200))
+    description: Mapped[str] = mapped_column(String(5000), server_default="")
+    status: Mapped[str] = mapped_column(String(20), server_default=VideoStatus.UPLOADED)
+    phase: Mapped[str | None] = mapped_column(String(20))
+    source: Mapped[str] = mapped_column(String(20), server_default="upload")
+    filename: Mapped[str] = mapped_column(String(255))
+    content_type: Mapped[str] = mapped_column(String(100))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    s3_key: Mapped[str] = mapped_column(String(1024), unique=True)
+    poster_key: Mapped[str | None] = mapped_column(String(1024))
+    job_id: Mapped[uuid.UUID | None]  #: the latest processing job
+
+    playable: Mapped[bool | None]
+    not_playable_reason: Mapped[str | None] = mapped_column(Text)
+    container: Mapped[str | None] = mapped_column(String(40))
+    duration: Mapped[float | None]  #: seconds
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    coded_width: Mapped[int | None]
+    coded_height: Mapped[int | None]
+    rotation: Mapped[int | None] = mapped_column(SmallInteger)  #: degrees clockwise that show it upright
+    fps: Mapped[float | None]
+    vfr: Mapped[bool | None]
+    bit_depth: Mapped[int | None] = mapped_column(SmallInteger)
+    hdr: Mapped[str | None] = mapped_column(String(20))
+    video_codec: Mapped[str | None] = mapped_column(String(40))
+    audio_codec: Mapped[str | None] = mapped_column(String(40))
+    has_audio: Mapped[bool | None]
+    streams: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
+
+    error_code: Mapped[str | None] = mapped_column(String(60))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    error_retryable: Mapped[bool | None]
+    completed_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]  #: hidden at once, purged by its job when the time for undo is over
+    search: Mapped[Any] = mapped_column(TSVECTOR, Computed(SEARCH_EXPRESSION, persisted=True), deferred=True)
+
+
+class VideoCount(Base):
+    """How many videos a project shows and how many bytes they hold, by status. Kept by a trigger in the same transaction."""
+
+    __tablename__ = "video_counts"
+
+    project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
+    status: Mapped[str] = mapped_column(String(20), primary_key=True)
+    videos: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    size_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")

@@ -1,0 +1,265 @@
+"""Videos in a browser: the library, uploading, a video's own page. Fragments are parts that the full pages include."""
+
+import json
+import uuid
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Form, Header, Query, Request, Response
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sse_starlette import EventSourceResponse
+
+from backend.accounts.access import ask_to_sign_in
+from backend.config import settings
+from backend.core import web
+from backend.core.db import SessionDep, transaction
+from backend.core.errors import Unauthenticated
+from backend.core.events import event_stream
+from backend.core.web import errors, is_htmx, redirect, render, wants_html
+from backend.orgs.access import Actor, OptionalActor, PageActor
+from backend.videos import service, words
+from backend.videos.history import history
+from backend.videos.library import PAGE_SIZE, LibraryQuery
+from backend.videos.live import library_events, video_events
+from backend.videos.models import Video, VideoStatus
+from backend.videos.schemas import MAX_DESCRIPTION_LENGTH, MAX_TITLE_LENGTH, VideoOut, VideoPatch
+from backend.videos.search import VideoQuery
+from backend.videos.uploads import ALLOWED_TYPES
+from backend.videos.work import job_of, look
+
+router = APIRouter()
+
+#: Videos in work that the library shows by name.
+WORK_SHOWN = 5
+RECENT_SHOWN = 3
+
+web.templates().filters["activity"] = words.activity
+web.templates().globals["upload_types"] = ALLOWED_TYPES
+
+
+@router.get("/", include_in_schema=False)
+async def home(request: Request) -> Response:
+    """The library is the front page."""
+    return redirect(request, "/dashboard")
+
+
+# --- the library -----------------------------------------------------------------------------------------------------
+
+
+@router.get("/dashboard", include_in_schema=False)
+async def library(
+    request: Request, actor: PageActor, session: SessionDep, query: Annotated[LibraryQuery, Query()]
+) -> Response:
+    """Numbers, what is in work, and the videos as the address asks for them; htmx gets the list alone."""
+    context = await _now(session, actor, query)
+    page = await _page(session, actor, query)
+    if not page.items and page.total:  # the page's last video was deleted: show what is now the last page
+        query = query.model_copy(update={"page": page.total_pages})
+        page = await _page(session, actor, query)
+    template = "videos/_library.html" if is_htmx(request) else "videos/index.html"
+    return render(request, template, page="library", query=query, library=await service.public_page(page), **context)
+
+
+@router.get("/dashboard/now", include_in_schema=False)
+async def now(request: Request, actor: PageActor, session: SessionDep) -> Response:
+    """The part of the library that changes by itself."""
+    return render(request, "videos/_now.html", **await _now(session, actor, LibraryQuery()))
+
+
+@router.get("/dashboard/live", include_in_schema=False)
+async def live(
+    actor: PageActor,
+    since: Annotated[str | None, Query(max_length=200)] = None,
+    last_event_id: Annotated[str | None, Header(max_length=200)] = None,
+) -> EventSourceResponse:
+    """What changes in the library, as it happens."""
+    return event_stream(library_events(actor=actor, seen=last_event_id or since))
+
+
+@router.get("/upload", include_in_schema=False)
+async def upload_page(request: Request, actor: PageActor) -> Response:
+    """Drop or choose files; `POST` to the same path is the public API."""
+    return render(request, "videos/upload.html", page="upload")
+
+
+async def _now(session: AsyncSession, actor: Actor, query: LibraryQuery) -> dict[str, Any]:
+    state = await look(session, actor=actor)
+    recent = await service.list_videos(session, actor=actor, query=VideoQuery(limit=RECENT_SHOWN))
+    return {
+        "seen": state.mark,
+        "stats": await service.stats(session, actor=actor),
+        "recent": recent.items,
+        "work": state.work[:WORK_SHOWN],
+        "work_total": len(state.work),
+        "chips": query.chips(state.counts),
+    }
+
+
+async def _page(session: AsyncSession, actor: Actor, query: LibraryQuery) -> service.VideoPage:
+    wanted = VideoQuery(
+        q=query.q,
+        status=VideoStatus(query.status) if query.status else None,
+        sort=query.sort,
+        order=query.direction,
+        page=query.page,
+        limit=PAGE_SIZE,
+    )
+    return await service.list_videos(session, actor=actor, query=wanted)
+
+
+# --- one video -------------------------------------------------------------------------------------------------------
+
+
+@router.get("/videos/{video_id}", response_model=VideoOut, responses=errors(401, 404, 503), tags=["videos"])
+async def show(request: Request, video_id: uuid.UUID, actor: OptionalActor, session: SessionDep) -> Any:
+    """A page for browsers; JSON, as `/api/videos/{video_id}`, for programs."""
+    if not wants_html(request):
+        if actor is None:
+            raise Unauthenticated
+        return await service.public(await service.get_video(session, actor=actor, video_id=video_id))
+    if actor is None:
+        ask_to_sign_in(request)
+    video = await service.get_video(session, actor=actor, video_id=video_id)
+    return await _video(request, session, actor, video)
+
+
+@router.get("/videos/{video_id}/live", include_in_schema=False)
+async def video_live(video_id: uuid.UUID, actor: PageActor) -> EventSourceResponse:
+    """How far a video's processing is, until its page is to be fetched again."""
+    async with transaction() as session:
+        video = await service.get_video(session, actor=actor, video_id=video_id)
+    return event_stream(video_events(video=video))
+
+
+@router.get("/videos/{video_id}/download", include_in_schema=False)
+async def download(request: Request, video_id: uuid.UUID, actor: PageActor, session: SessionDep) -> Response:
+    """On to the original in the storage, under its own name."""
+    video = await service.get_video(session, actor=actor, video_id=video_id)
+    playback = await service.playback_url(video, download=True)
+    response = redirect(request, playback.url)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@router.get("/videos/{video_id}/row", include_in_schema=False)
+async def row(request: Request, video_id: uuid.UUID, actor: PageActor, session: SessionDep) -> Response:
+    """Its row in the library."""
+    video = await service.get_video(session, actor=actor, video_id=video_id)
+    return render(request, "videos/_row.html", video=await service.public(video))
+
+
+@router.get("/videos/{video_id}/heading", include_in_schema=False)
+async def heading(request: Request, video_id: uuid.UUID, actor: PageActor, session: SessionDep) -> Response:
+    """Title, description and actions on its page."""
+    video = await service.get_video(session, actor=actor, video_id=video_id)
+    return render(request, "videos/_heading.html", video=video, saved=False)
+
+
+@router.post("/videos/{video_id}/retry", include_in_schema=False)
+async def retry(request: Request, video_id: uuid.UUID, actor: PageActor, session: SessionDep) -> Response:
+    """Process a failed video again."""
+    video = await service.get_video(session, actor=actor, video_id=video_id)
+    return await _video(request, session, actor, await service.retry_video(session, actor=actor, video=video))
+
+
+async def _video(request: Request, session: AsyncSession, actor: Actor, video: Video) -> Response:
+    return render(
+        request,
+        "videos/_video.html" if is_htmx(request) else "videos/show.html",
+        page="library",
+        video=await service.public(video),
+        job=await job_of(session, video),
+        playback=await service.playback_url(video),
+        facts=words.facts(video),
+        technical=words.technical(video),
+        history=await history(session, actor=actor, video=video),
+        saved=False,
+    )
+
+
+# --- changing and deleting -------------------------------------------------------------------------------------------
+
+Place = Literal["dialog", "page"]
+
+
+@router.get("/videos/{video_id}/edit", include_in_schema=False)
+async def editor(
+    request: Request, video_id: uuid.UUID, actor: PageActor, session: SessionDep, place: Place = "dialog"
+) -> Response:
+    """The form for title and description."""
+    video = await service.get_video(session, actor=actor, video_id=video_id)
+    values = {"title": video.title, "description": video.description}
+    return render(request, "videos/_edit.html", video=video, place=place, values=values, problems={})
+
+
+@router.post("/videos/{video_id}/edit", include_in_schema=False)
+async def edit(
+    request: Request,
+    video_id: uuid.UUID,
+    actor: PageActor,
+    session: SessionDep,
+    title: Annotated[str, Form()] = "",
+    description: Annotated[str, Form()] = "",
+    place: Annotated[Place, Form()] = "dialog",
+) -> Response:
+    """Save title and description; the form comes back when something is wrong with them."""
+    video = await service.get_video(session, actor=actor, video_id=video_id, for_update=True)
+    try:
+        texts = VideoPatch(title=title, description=description)
+    except ValidationError as error:
+        values = {"title": title, "description": description}
+        problems = {str(problem["loc"][0]): _in_words(problem) for problem in error.errors()}
+        return render(
+            request, "videos/_edit.html", status=422, video=video, place=place, values=values, problems=problems
+        )
+    video = await service.update_video(session, video=video, title=texts.title, description=texts.description)
+    if place == "page":
+        response: Response = render(request, "videos/_heading.html", video=video, saved=True)
+        return _telling(response, toast=_toast("Saved."))
+    return _telling(_done(), **{"video:saved": True, "library:changed": True}, toast=_toast("Saved."))
+
+
+@router.post("/videos/{video_id}/delete", include_in_schema=False)
+async def delete(
+    request: Request, video_id: uuid.UUID, actor: PageActor, session: SessionDep, leave: bool = False
+) -> Response:
+    """Out of sight at once, gone when the time for undo is over; `leave` goes on to the library."""
+    video = await service.get_video(session, actor=actor, video_id=video_id)
+    await service.delete_video(session, actor=actor, video=video, grace_seconds=settings.delete_undo_seconds)
+    toast = {"message": f"“{video.title}” was deleted."}
+    if settings.delete_undo_seconds:
+        toast["undo_url"] = f"/videos/{video.id}/restore"
+    if leave:
+        return _telling(redirect(request, "/dashboard"), toast=toast)
+    return _telling(_done(), **{"library:changed": True}, toast=toast)
+
+
+@router.post("/videos/{video_id}/restore", include_in_schema=False)
+async def restore(video_id: uuid.UUID, actor: PageActor, session: SessionDep) -> Response:
+    """Undo a deletion in time."""
+    await service.restore_video(session, actor=actor, video_id=video_id)
+    return _telling(_done(), toast=_toast("It is back."))
+
+
+def _done() -> Response:
+    return Response(status_code=204, headers={"Cache-Control": "no-store"})
+
+
+def _telling(response: Response, **events: Any) -> Response:
+    """With events for the page. Header values are ASCII: JSON escapes the rest."""
+    response.headers["HX-Trigger"] = json.dumps(events)
+    return response
+
+
+def _toast(text: str) -> dict[str, str]:
+    return {"message": text, "kind": "good"}
+
+
+def _in_words(problem: Any) -> str:
+    limit = {"title": MAX_TITLE_LENGTH, "description": MAX_DESCRIPTION_LENGTH}[problem["loc"][0]]
+    if problem["type"] in ("string_too_short", "too_short"):
+        return "Please fill this in."
+    if problem["type"] in ("string_too_long", "too_long"):
+        return f"Use at most {limit:,} characters."
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    return text[:1].upper() + text[1:]

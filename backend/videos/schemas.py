@@ -1,0 +1,191 @@
+"""What the API of videos and uploads takes and answers."""
+
+import unicodedata
+import uuid
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, Field, model_validator
+
+from backend.core.web import Line, Paragraph, StrictModel
+from backend.videos.models import UploadState, VideoStatus
+
+MAX_FILENAME_LENGTH = 255
+MAX_TITLE_LENGTH = 200
+MAX_DESCRIPTION_LENGTH = 5000
+_MAX_SIZE_BYTES = 2**63 - 1
+
+
+def _one_line(value: str) -> str:
+    # Composed, so that a name typed on one system finds the file named on another.
+    return unicodedata.normalize("NFC", " ".join(value.split()))
+
+
+def _lines(value: str) -> str:
+    return unicodedata.normalize("NFC", "\n".join(line.rstrip() for line in value.split("\n")))
+
+
+Title = Annotated[Line, AfterValidator(_one_line), Field(max_length=MAX_TITLE_LENGTH)]
+Description = Annotated[Paragraph, AfterValidator(_lines), Field(max_length=MAX_DESCRIPTION_LENGTH)]
+Filename = Annotated[Line, AfterValidator(_one_line), Field(max_length=MAX_FILENAME_LENGTH)]
+
+
+# --- uploads ---------------------------------------------------------------------------------------------------------
+
+
+class PublicUploadIn(StrictModel):
+    """A file somebody wants to send without an account."""
+
+    filename: Filename = Field(
+        examples=["holiday.mp4"], description="Its extension is kept in the key, and is required"
+    )
+
+
+class PublicUploadOut(BaseModel):
+    """PUT the file to `upload_url` before `expires_at`; `claim` lets a signed-in user adopt it."""
+
+    upload_url: str
+    s3_path: str
+    expires_in: int = Field(description="Seconds")
+    expires_at: datetime
+    claim: str
+
+
+class PresignIn(StrictModel):
+    """A file about to be uploaded."""
+
+    filename: Filename = Field(examples=["holiday.mp4"])
+    size: int = Field(strict=True, gt=0, le=_MAX_SIZE_BYTES, description="Bytes", examples=[1_048_576])
+    content_type: Line = Field(max_length=100, examples=["video/mp4"])
+
+
+class PresignOut(BaseModel):
+    """PUT the file to `upload_url` with exactly these `headers`, then POST `video_id` to /api/videos."""
+
+    upload_id: uuid.UUID
+    video_id: uuid.UUID
+    upload_url: str
+    method: Literal["PUT"] = "PUT"
+    headers: dict[str, str]
+    s3_key: str
+    expires_in: int = Field(description="Seconds")
+    expires_at: datetime
+
+
+class ErrorOut(BaseModel):
+    """Why something ended badly; `retryable` when the same again may succeed."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class UploadOut(BaseModel):
+    """One attempt to bring one object in."""
+
+    id: uuid.UUID
+    video_id: uuid.UUID
+    project_id: uuid.UUID
+    state: UploadState
+    filename: str
+    content_type: str
+    size_bytes: int | None
+    s3_key: str
+    error: ErrorOut | None
+    created_at: datetime
+    expires_at: datetime
+    completed_at: datetime | None
+
+
+class ConfirmIn(StrictModel):
+    """Confirms an upload: `video_id` of a presigned one, or `s3_key` and `claim` of one sent without an account."""
+
+    video_id: uuid.UUID | None = None
+    s3_key: Line | None = Field(None, max_length=1024)
+    claim: Line | None = Field(None, max_length=8192)
+    title: Title | None = Field(None, description="By default the file's name without its extension")
+    description: Description | None = None
+
+    @model_validator(mode="after")
+    def _one_upload(self) -> Self:
+        if (self.video_id is None) == (self.s3_key is None):
+            raise ValueError("give video_id, or s3_key with its claim")
+        if (self.s3_key is None) != (self.claim is None):
+            raise ValueError("s3_key and claim belong together")
+        return self
+
+
+# --- videos ----------------------------------------------------------------------------------------------------------
+
+
+class VideoPatch(StrictModel):
+    """What may be changed; fields that are not sent stay."""
+
+    title: Title = ""
+    description: Description = ""
+
+
+class VideoOut(BaseModel):
+    """A video. Width and height are as displayed: after rotation and sample aspect."""
+
+    id: uuid.UUID
+    project_id: uuid.UUID
+    title: str
+    description: str
+    status: VideoStatus
+    phase: str | None
+    playable: bool | None
+    not_playable_reason: str | None
+    source: str
+    filename: str
+    content_type: str
+    size_bytes: int
+    duration: float | None = Field(description="Seconds")
+    width: int | None
+    height: int | None
+    coded_width: int | None
+    coded_height: int | None
+    rotation: int | None = Field(description="Degrees clockwise that show it upright")
+    fps: float | None
+    vfr: bool | None
+    bit_depth: int | None
+    hdr: str | None
+    container: str | None
+    video_codec: str | None
+    audio_codec: str | None
+    has_audio: bool | None
+    poster_url: str | None
+    error: ErrorOut | None
+    job_id: uuid.UUID | None
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+
+
+class Pagination(BaseModel):
+    """Where a page stands; `page` is null when a cursor led to it, `next_cursor` is null on the last."""
+
+    page: int | None
+    limit: int
+    total: int
+    total_pages: int
+    next_cursor: str | None
+
+
+class VideoListOut(BaseModel):
+    """One page of a list of videos."""
+
+    videos: list[VideoOut]
+    pagination: Pagination
+
+
+class PlaybackOut(BaseModel):
+    """Where the bytes of a video can be read, with ranges, until `expires_at`.
+
+    With a CDN configured the address is the CDN's and is not signed; ask again after `expires_at` all the same.
+    """
+
+    url: str
+    content_type: str
+    expires_in: int = Field(description="Seconds")
+    expires_at: datetime

@@ -1,0 +1,383 @@
+"""Videos: list, read, change, play, delete, try again."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from sqlalchemy import BigInteger, Select, cast, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import defer
+
+from backend.config import settings
+from backend.core.errors import InvalidState, NotFound
+from backend.core.paging import Order
+from backend.core.storage import storage
+from backend.jobs import service as jobs
+from backend.jobs.models import LIVE_STATES, Job, JobState
+from backend.orgs.access import Actor, get_visible, visible
+from backend.videos.models import Video, VideoCount, VideoStatus
+from backend.videos.schemas import ErrorOut, Pagination, VideoListOut, VideoOut
+from backend.videos.search import VideoQuery, narrowed, order_of
+
+log = structlog.get_logger(__name__)
+
+#: Up to here whole rows are skipped: cheaper than to look each shown one up again.
+_SHALLOW_ROWS = 500
+#: Finished jobs whose time is averaged for the dashboard.
+_MEAN_OF_JOBS = 100
+_RECENT = timedelta(days=7)
+#: Counted no further: the dashboard stays quick in the week a whole archive is moved in.
+_MOST_RECENT = 10_000
+
+
+@dataclass(frozen=True)
+class VideoPage:
+    """One page. `page` is None when a cursor led here; `next_cursor` is None at the end."""
+
+    items: list[Video]
+    total: int
+    page: int | None
+    limit: int
+    next_cursor: str | None
+
+    @property
+    def total_pages(self) -> int:
+        return -(-self.total // self.limit)
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What the dashboard says of all videos one can see. Sizes in bytes, times in seconds."""
+
+    total: int
+    size_bytes: int
+    processing: int
+    failed: int
+    counts: dict[VideoStatus, int]
+    mean_processing_seconds: float | None
+    added_last_7_days: int
+    last_added_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Playback:
+    """An address that plays or downloads a video, and for how long."""
+
+    url: str
+    content_type: str
+    expires_in: int
+    expires_at: datetime
+
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+
+
+async def list_videos(session: AsyncSession, *, actor: Actor, query: VideoQuery) -> VideoPage:
+    """The videos one can see that match, in the order asked for. Raises BadCursor."""
+    order = order_of(query)
+    rows = narrowed(visible(Video, actor), query)
+    page = None if query.cursor is not None else query.page or 1
+    if page is None:
+        found = rows.where(order.after(query.cursor or ""))
+        total = await _total(session, actor, query, rows)
+        statement: Select[Any] | None = _ordered(found, order).limit(query.limit + 1)
+    else:
+        total = await _total(session, actor, query, rows)
+        statement = _nth_page(rows, order, skip=(page - 1) * query.limit, take=query.limit + 1, total=total)
+    items: list[Video] = []
+    next_cursor = None
+    if statement is not None:
+        result = (await session.execute(statement)).all()
+        items = [row[0] for row in result[: query.limit]]
+        if len(result) > query.limit:
+            next_cursor = order.cursor(result[query.limit - 1].place, items[-1].id)
+    return VideoPage(items, total, page, query.limit, next_cursor)
+
+
+async def stats(session: AsyncSession, *, actor: Actor) -> Stats:
+    """Counts kept by the database, and how long processing took lately."""
+    kept = {
+        VideoStatus(row.status): row
+        for row in await session.execute(
+            select(
+                VideoCount.status,
+                cast(func.sum(VideoCount.videos), BigInteger).label("videos"),
+                cast(func.sum(VideoCount.size_bytes), BigInteger).label("size_bytes"),
+            )
+            .where(VideoCount.project_id.in_(actor.project_ids))
+            .group_by(VideoCount.status)
+        )
+    }
+
+    latest = (
+        visible(Job, actor)
+        .with_only_columns((Job.finished_at - Job.started_at).label("took"))
+        .where(Job.kind == "process_video", Job.state == JobState.COMPLETED)
+        .order_by(Job.created_at.desc(), Job.id.desc())
+        .limit(_MEAN_OF_JOBS)
+        .subquery()
+    )
+    mean = await session.scalar(select(func.avg(latest.c.took)))
+    mine = visible(Video, actor)
+    lately = mine.with_only_columns(Video.id).where(Video.created_at > func.now() - _RECENT).limit(_MOST_RECENT)
+    recent = select(func.count()).select_from(lately.subquery())
+    last = mine.with_only_columns(Video.created_at).order_by(Video.created_at.desc(), Video.id.desc()).limit(1)
+    counts = {status: kept[status].videos if status in kept else 0 for status in VideoStatus}
+    return Stats(
+        total=sum(counts.values()),
+        size_bytes=sum(row.size_bytes for row in kept.values()),
+        processing=counts[VideoStatus.PROCESSING],
+        failed=counts[VideoStatus.FAILED],
+        counts=counts,
+        mean_processing_seconds=mean.total_seconds() if mean is not None else None,
+        added_last_7_days=await session.scalar(recent) or 0,
+        last_added_at=await session.scalar(last),
+    )
+
+
+def _ordered(rows: Select[Any], order: Order) -> Select[Any]:
+    # The key travels with the row: what the database compares is what the next cursor must hold.
+    light = rows.options(defer(Video.streams, raiseload=True))
+    return light.add_columns(order.key.label("place")).order_by(*order.terms)
+
+
+def _nth_page(rows: Select[Any], order: Order, *, skip: int, take: int, total: int) -> Select[Any] | None:
+    take = min(take, total - skip)
+    if take <= 0:
+        return None
+    if skip < _SHALLOW_ROWS:
+        return _ordered(rows, order).offset(skip).limit(take)
+    # Only ids are skipped, in the index, and from the nearer end.
+    from_end = skip > total // 2
+    direction = order.reversed() if from_end else order
+    ids = (
+        rows.with_only_columns(Video.id, order.key.label("place"))
+        .order_by(*direction.terms)
+        .offset(total - skip - take if from_end else skip)
+        .limit(take)
+        .subquery()
+    )
+    place = Order(order.name, ids.c.place, ids.c.id, order.kind, order.descending)
+    return (
+        select(Video, ids.c.place)
+        .join(ids, ids.c.id == Video.id)
+        .options(defer(Video.streams, raiseload=True))
+        .order_by(*place.terms)
+    )
+
+
+async def _total(session: AsyncSession, actor: Actor, query: VideoQuery, rows: Select[Any]) -> int:
+    if not query.only_status:
+        return await session.scalar(rows.with_only_columns(func.count())) or 0
+    kept = select(cast(func.sum(VideoCount.videos), BigInteger)).where(VideoCount.project_id.in_(actor.project_ids))
+    if query.status is not None:
+        kept = kept.where(VideoCount.status == query.status)
+    return await session.scalar(kept) or 0
+
+
+# --- one video -------------------------------------------------------------------------------------------------------
+
+
+async def get_video(session: AsyncSession, *, actor: Actor, video_id: uuid.UUID, for_update: bool = False) -> Video:
+    """Raises NotFound: for one that is not there, not visible to `actor`, or deleted."""
+    return await get_visible(session, Video, actor, video_id, for_update=for_update)
+
+
+async def update_video(
+    session: AsyncSession, *, video: Video, title: str | None = None, description: str | None = None
+) -> Video:
+    """Change what is given; None leaves a text as it is."""
+    if title is not None:
+        video.title = title
+    if description is not None:
+        video.description = description
+    await session.flush()
+    await session.refresh(video, ["updated_at"])
+    return video
+
+
+async def retry_video(session: AsyncSession, *, actor: Actor, video: Video) -> Video:
+    """Process a failed video once more. Raises InvalidState unless it failed."""
+    # Locks go job first, then video, as in every other place that moves both.
+    job = await session.get(Job, video.job_id) if video.job_id is not None else None
+    if video.status != VideoStatus.FAILED:
+        raise InvalidState("Only a video whose processing failed can be tried again.")
+    if job is not None and job.state == JobState.FAILED:
+        await jobs.retry_job(session, actor=actor, job=job)
+    else:  # it was cancelled, which is final
+        await start_processing(session, video)
+    await session.refresh(video)
+    return video
+
+
+async def start_processing(session: AsyncSession, video: Video) -> Job:
+    """Queue the processing of a video that is new or has failed. Raises InvalidState when it has moved on meanwhile."""
+    job = await jobs.start(
+        session,
+        kind="process_video",
+        project_id=video.project_id,
+        owner_id=video.owner_id,
+        video_id=video.id,
+        dedupe_key=f"process_video:{video.id}",
+    )
+    if not await mark_processing(session, video_id=video.id, job_id=job.id):
+        raise InvalidState("Only a video whose processing failed can be tried again.")
+    return job
+
+
+async def mark_processing(session: AsyncSession, *, video_id: uuid.UUID, job_id: uuid.UUID) -> bool:
+    """Move a video from uploaded or failed to processing by this job; False when it is elsewhere or deleted."""
+    moved = await session.scalar(
+        update(Video)
+        .where(
+            Video.id == video_id,
+            Video.status.in_((VideoStatus.UPLOADED, VideoStatus.FAILED)),
+            Video.deleted_at.is_(None),
+        )
+        .values(
+            status=VideoStatus.PROCESSING,
+            phase=None,
+            error_code=None,
+            error_message=None,
+            error_retryable=None,
+            job_id=job_id,
+        )
+        .returning(Video.id),
+        execution_options={"synchronize_session": False},
+    )
+    return moved is not None
+
+
+async def delete_video(session: AsyncSession, *, actor: Actor, video: Video, grace_seconds: int = 0) -> None:
+    """Hide a video at once; its objects and its row go when the grace is over. Until then it can be restored.
+
+    Raises NotFound: when somebody else deleted it meanwhile.
+    """
+    if grace_seconds == 0:
+        await cancel_processing(session, actor=actor, video_id=video.id)
+    hidden = await session.scalar(
+        update(Video)
+        .where(Video.id == video.id, Video.deleted_at.is_(None))
+        .values(deleted_at=func.now())
+        .returning(Video.id)
+    )
+    if hidden is None:
+        raise NotFound
+    await jobs.start(
+        session,
+        kind="purge_video",
+        project_id=video.project_id,
+        owner_id=actor.user_id,
+        args={"video_id": str(video.id)},
+        delay_seconds=grace_seconds,
+        dedupe_key=_purge_key(video.id),
+    )
+    log.info("video.deleted", video_id=str(video.id), grace_seconds=grace_seconds)
+
+
+async def restore_video(session: AsyncSession, *, actor: Actor, video_id: uuid.UUID) -> Video:
+    """Undo a deletion within its grace. Raises NotFound once the removal has begun."""
+    purge = await session.scalar(
+        select(Job)
+        .where(
+            Job.project_id.in_(actor.project_ids),
+            Job.dedupe_key == _purge_key(video_id),
+            Job.state == JobState.QUEUED,
+            Job.started_at.is_(None),
+        )
+        .with_for_update(skip_locked=True)
+    )
+    if purge is None:
+        raise NotFound
+    await jobs.cancel_job(session, actor=actor, job=purge)
+    await session.execute(update(Video).where(Video.id == video_id).values(deleted_at=None))
+    log.info("video.restored", video_id=str(video_id))
+    return await get_video(session, actor=actor, video_id=video_id)
+
+
+async def cancel_processing(session: AsyncSession, *, actor: Actor | None, video_id: uuid.UUID) -> bool:
+    """Cancel what works on a video; True when something is running that has yet to stop."""
+    live = select(Job).where(Job.video_id == video_id, Job.state.in_(LIVE_STATES))
+    still_running = False
+    for job in await session.scalars(live):
+        try:
+            ended = await jobs.cancel_job(session, actor=actor, job=job)
+        except InvalidState:  # it ended by itself in this moment
+            continue
+        still_running = still_running or ended.state == JobState.RUNNING
+    return still_running
+
+
+def _purge_key(video_id: uuid.UUID) -> str:
+    return f"purge_video:{video_id}"
+
+
+# --- addresses and shapes --------------------------------------------------------------------------------------------
+
+
+async def playback_url(video: Video, *, download: bool = False) -> Playback:
+    """Where the original's bytes are read, with ranges; `download` makes browsers save it under its file name.
+
+    With `CDN_BASE_URL` set, playing goes through the CDN on the object's own path, unsigned: to guard it is the CDN's
+    part. Downloads are signed by the storage in any case, for only a signature can carry the file's name.
+    """
+    seconds = settings.playback_url_expiration
+    if settings.cdn_base_url and not download:
+        url = _cdn_url(settings.cdn_base_url, video.s3_key)
+    else:
+        url = await storage.presign_get(
+            video.s3_key,
+            expires_seconds=seconds,
+            content_type=video.content_type,
+            download_name=video.filename if download else None,
+        )
+    return Playback(url, video.content_type, seconds, datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+async def poster_url(video: Video) -> str | None:
+    """Where the poster's JPEG is, or None while there is none."""
+    if video.poster_key is None:
+        return None
+    if settings.cdn_base_url:
+        return _cdn_url(settings.cdn_base_url, video.poster_key)
+    return await storage.presign_get(
+        video.poster_key, expires_seconds=settings.playback_url_expiration, content_type="image/jpeg"
+    )
+
+
+async def public(video: Video) -> VideoOut:
+    """A video as the API shows it."""
+    error = None
+    if video.error_code is not None:
+        error = ErrorOut(
+            code=video.error_code, message=video.error_message or "", retryable=bool(video.error_retryable)
+        )
+    shown = {name: getattr(video, name) for name in VideoOut.model_fields if name not in ("error", "poster_url")}
+    return VideoOut(**shown, poster_url=await poster_url(video), error=error)
+
+
+async def public_all(videos: Sequence[Video]) -> list[VideoOut]:
+    """Several videos as the API shows them."""
+    return [await public(video) for video in videos]
+
+
+async def public_page(page: VideoPage) -> VideoListOut:
+    """A page as the API shows it."""
+    return VideoListOut(
+        videos=await public_all(page.items),
+        pagination=Pagination(
+            page=page.page,
+            limit=page.limit,
+            total=page.total,
+            total_pages=page.total_pages,
+            next_cursor=page.next_cursor,
+        ),
+    )
+
+
+def _cdn_url(base: str, key: str) -> str:
+    return f"{base.rstrip('/')}/{quote(key)}"

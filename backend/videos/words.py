@@ -1,0 +1,97 @@
+"""What is known of a video, in words for pages."""
+
+from backend.core import words
+from backend.jobs.words import STAGES
+from backend.videos.models import Video, VideoStatus
+
+STAGES.update(probe="Reading metadata", poster="Making the poster")
+
+_CONTAINERS = {"mp4": "MP4", "mov": "QuickTime", "matroska": "MKV", "webm": "WebM", "avi": "AVI", "mpegts": "MPEG-TS"}
+_CODECS = {
+    "h264": "H.264",
+    "hevc": "HEVC",
+    "mpeg4": "MPEG-4 Part 2",
+    "mpeg2video": "MPEG-2",
+    "prores": "ProRes",
+    "av1": "AV1",
+    "vp8": "VP8",
+    "vp9": "VP9",
+    "aac": "AAC",
+    "mp3": "MP3",
+    "opus": "Opus",
+    "vorbis": "Vorbis",
+    "flac": "FLAC",
+    "ac3": "AC-3",
+    "eac3": "E-AC-3",
+}
+_HDR = {"hdr10": "HDR10", "hlg": "HLG", "dolby_vision": "Dolby Vision"}
+_ACTIVITY = {
+    VideoStatus.UPLOADED: "uploaded",
+    VideoStatus.PROCESSING: "processing",
+    VideoStatus.COMPLETED: "ready",
+    VideoStatus.FAILED: "failed",
+}
+
+Fact = tuple[str, str]
+
+
+def activity(status: str) -> str:
+    """What last happened to a video with this status, as one word."""
+    return _ACTIVITY.get(VideoStatus(status), status)
+
+
+def codec(name: str) -> str:
+    """A codec as people write it."""
+    return _CODECS.get(name, name.upper())
+
+
+def facts(video: Video) -> list[Fact]:
+    """What most people want to know; unknown facts are left out."""
+    found: list[Fact] = []
+    if video.width and video.height:
+        found.append(("Picture", f"{video.width} × {video.height}"))
+    if video.duration is not None:
+        found.append(("Duration", words.duration(video.duration)))
+    found.append(("File size", words.filesize(video.size_bytes)))
+    if video.container:
+        found.append(("Format", _CONTAINERS.get(video.container, video.container.upper())))
+    if video.video_codec:
+        found.append(("Video", codec(video.video_codec)))
+    if video.has_audio is not None:
+        sound = codec(video.audio_codec) if video.audio_codec else "Yes"
+        found.append(("Sound", sound if video.has_audio else "None"))
+    if video.fps:
+        found.append(("Frame rate", f"{video.fps:.4g} per second{', varying' if video.vfr else ''}"))
+    if video.hdr:
+        found.append(("Dynamic range", _HDR.get(video.hdr, video.hdr.upper())))
+    found.append(("File name", video.filename))
+    return found
+
+
+def technical(video: Video) -> list[Fact]:
+    """The rest, for those who look closely."""
+    found: list[Fact] = []
+    if video.coded_width and video.coded_height:
+        found.append(("Coded picture", f"{video.coded_width} × {video.coded_height}"))
+    if video.rotation is not None:
+        found.append(("Rotation", f"{video.rotation}°"))
+    if video.bit_depth:
+        found.append(("Bit depth", f"{video.bit_depth} bits"))
+    found.extend((f"Stream {stream.get('index', 0)}", _stream(stream)) for stream in video.streams or [])
+    found.append(("Content type", video.content_type))
+    found.append(("Exact size", f"{video.size_bytes:,} bytes"))
+    found.append(("Video id", str(video.id)))
+    return found
+
+
+def _stream(stream: dict[str, object]) -> str:
+    parts = [str(stream.get("type") or "data")]
+    if stream.get("codec"):
+        parts.append(codec(str(stream["codec"])))
+    if stream.get("width") and stream.get("height"):
+        parts.append(f"{stream['width']} × {stream['height']}")
+    if stream.get("channels"):
+        parts.append(f"{stream['channels']} channels")
+    if stream.get("language"):
+        parts.append(str(stream["language"]))
+    return ", ".join(parts)

@@ -1,0 +1,86 @@
+// The library: grid or table, search as one types, the editor's dialog, deleting.
+import htmx from 'htmx.org';
+
+import { confirm } from './ui/confirm.js';
+import { memory } from './ui/dom.js';
+
+const TYPING_MS = 250;
+const root = document.documentElement;
+const search = document.querySelector('[data-search]');
+let typing;
+
+document.addEventListener('click', (event) => {
+  const choice = event.target.closest('[data-view-choice]');
+  if (choice) {
+    memory.set('library-view', choice.dataset.viewChoice);
+    root.dataset.view = choice.dataset.viewChoice;
+    showView();
+  }
+  if (event.target.closest('[data-close-editor]')) document.getElementById('editor').close();
+  if (event.target.closest('[data-clear-search]') && search) search.value = '';
+});
+document.addEventListener('htmx:load', showView);
+showView();
+
+function showView() {
+  for (const button of document.querySelectorAll('[data-view-choice]')) {
+    button.setAttribute('aria-pressed', String(button.dataset.viewChoice === (root.dataset.view ?? 'grid')));
+  }
+}
+
+// --- search: the list follows the typing; the URL too, without an entry in the history for each letter ----------------
+
+search?.addEventListener('input', () => {
+  clearTimeout(typing);
+  typing = setTimeout(find, TYPING_MS);
+});
+search?.form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  event.stopPropagation();
+  clearTimeout(typing);
+  find();
+});
+
+function find() {
+  const url = new URL(location.href);
+  const words = search.value.trim();
+  if (words === (url.searchParams.get('q') ?? '')) return;
+  url.searchParams.delete('page');
+  if (words) url.searchParams.set('q', words);
+  else url.searchParams.delete('q');
+  const target = `${url.pathname}${url.search}`;
+  history.replaceState({ htmx: true }, '', target);
+  htmx.ajax('GET', target, { source: '#library', target: '#library', swap: 'innerHTML show:none' });
+}
+
+// --- the editor -------------------------------------------------------------------------------------------------------
+
+document.addEventListener('htmx:afterSwap', (event) => {
+  if (event.target.id === 'editor' && !event.target.open) event.target.showModal();
+  event.target.querySelector?.('#editor [aria-invalid="true"]')?.focus();
+});
+document.body.addEventListener('video:saved', () => document.getElementById('editor').close());
+
+// --- deleting ---------------------------------------------------------------------------------------------------------
+
+// Not an attribute of htmx: the card may be replaced while the question is open, and its request would be lost with it.
+document.addEventListener('click', async (event) => {
+  const button = event.target.closest('[data-delete]');
+  if (!button) return;
+  const { delete: url, ...question } = button.dataset;
+  if (await confirm({ confirm: question.question, confirmText: question.text })) htmx.ajax('POST', url, { swap: 'none' });
+});
+
+// --- a fresh list keeps the focus where it was -------------------------------------------------------------------------
+
+let held;
+
+document.addEventListener('htmx:beforeSwap', () => {
+  held = document.activeElement?.getAttribute('popovertarget');
+});
+document.addEventListener('htmx:afterSettle', () => {
+  if (held && document.activeElement === document.body) {
+    document.querySelector(`[popovertarget="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
+  }
+  held = null;
+});

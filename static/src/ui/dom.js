@@ -1,0 +1,48 @@
+// Building blocks for the other modules. Text is always set as text, never as markup.
+
+const SVG = 'http://www.w3.org/2000/svg';
+
+/** A lucide icon from the sprite, as decoration. */
+export function icon(name) {
+  const svg = document.createElementNS(SVG, 'svg');
+  svg.setAttribute('class', 'icon');
+  svg.setAttribute('aria-hidden', 'true');
+  svg.append(document.createElementNS(SVG, 'use'));
+  setIcon(svg, name);
+  return svg;
+}
+
+/** Point an existing icon at another picture of the sprite. */
+export function setIcon(svg, name) {
+  const sprite = document.querySelector('meta[name="icons"]').content;
+  svg.querySelector('use').setAttribute('href', `${sprite}#${name}`);
+}
+
+/** `element('p', {class: 'hint'}, 'words', child)` */
+export function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === true) made.setAttribute(name, '');
+    else if (value !== false && value != null) made.setAttribute(name, value);
+  }
+  made.append(...children.filter((child) => child != null));
+  return made;
+}
+
+/** Read or write local storage; a browser that forbids it behaves as if nothing was stored. */
+export const memory = {
+  get(key) {
+    try {
+      return localStorage.getItem(key);
+    } catch {
+      return null;
+    }
+  },
+  set(key, value) {
+    try {
+      localStorage.setItem(key, value);
+    } catch {
+      // Storage is blocked: the choice lasts as long as the page.
+    }
+  },
+};

@@ -1,0 +1,128 @@
+// A <video> with the keys people know from other players, and an address that is signed anew before or after it expires.
+
+const EARLY_MS = 5_000;
+
+export class Player {
+  #video;
+  #problem;
+  #expires;
+  #renewing = null;
+  #failures = 0;
+
+  constructor(video) {
+    this.#video = video;
+    this.#problem = video.parentElement.querySelector('[data-player-problem]');
+    this.#expires = Date.parse(video.dataset.expires);
+    video.addEventListener('error', () => this.#onError());
+    video.addEventListener('play', () => this.#ifExpired());
+    video.addEventListener('seeking', () => this.#ifExpired());
+    video.addEventListener('playing', () => (this.#failures = 0));
+    this.#problem?.querySelector('[data-player-again]')?.addEventListener('click', () => this.#again());
+    const keys = (event) => {
+      if (video.isConnected) this.#onKey(event);
+      else document.removeEventListener('keydown', keys, true);
+    };
+    // Capture: the browser's own keys on a focused <video> would act a second time.
+    document.addEventListener('keydown', keys, true);
+  }
+
+  // --- keys -----------------------------------------------------------------------------------------------------------
+
+  #onKey(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const inside = event.target === this.#video;
+    if (!inside && event.target.closest('input, textarea, select, dialog, [contenteditable], .menu')) return;
+    // Space presses the focused button or opens the focused link's menu: that is not for the player.
+    if (event.key === ' ' && !inside && event.target.closest('button, a, summary')) return;
+    const act = this.#action(event);
+    if (!act || this.#video.hidden) return;
+    event.preventDefault();
+    event.stopPropagation();
+    act();
+  }
+
+  #action({ key, code, shiftKey }) {
+    const video = this.#video;
+    if (/^Digit\d$/.test(code) && !shiftKey && Number.isFinite(video.duration)) {
+      return () => (video.currentTime = (video.duration * Number(code.at(-1))) / 10);
+    }
+    return {
+      ' ': () => this.#toggle(),
+      k: () => this.#toggle(),
+      j: () => this.#skip(-10),
+      l: () => this.#skip(10),
+      ArrowLeft: () => this.#skip(-5),
+      ArrowRight: () => this.#skip(5),
+      ',': () => this.#step(-1),
+      '.': () => this.#step(1),
+      m: () => (video.muted = !video.muted),
+      f: () => this.#fullScreen(),
+    }[key.length === 1 ? key.toLowerCase() : key];
+  }
+
+  #toggle() {
+    if (this.#video.paused) this.#video.play().catch(() => {}); // a refusal shows as an error event
+    else this.#video.pause();
+  }
+
+  #skip(seconds) {
+    const end = Number.isFinite(this.#video.duration) ? this.#video.duration : Infinity;
+    this.#video.currentTime = Math.min(Math.max(0, this.#video.currentTime + seconds), end);
+  }
+
+  #step(frames) {
+    this.#video.pause();
+    this.#skip(frames / (Number(this.#video.dataset.fps) || 25));
+  }
+
+  #fullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.#video.requestFullscreen?.().catch(() => {}); // some phones have no full screen for elements
+  }
+
+  // --- the signed address -------------------------------------------------------------------------------------------------
+
+  #ifExpired() {
+    if (Date.now() > this.#expires - EARLY_MS) this.#renew();
+  }
+
+  async #onError() {
+    this.#failures += 1;
+    if (this.#failures > 1 || !(await this.#renew())) this.#show(true);
+  }
+
+  /** Ask for a fresh address and go on where we were. Resolves to whether there is one. */
+  #renew() {
+    this.#renewing ??= this.#fetch().finally(() => (this.#renewing = null));
+    return this.#renewing;
+  }
+
+  async #fetch() {
+    const video = this.#video;
+    const { currentTime, paused, playbackRate } = video;
+    try {
+      const answer = await fetch(video.dataset.renew, { headers: { Accept: 'application/json' } });
+      if (!answer.ok) return false;
+      const { url, expires_at: expires } = await answer.json();
+      this.#expires = Date.parse(expires);
+      video.src = url;
+      video.currentTime = currentTime;
+      video.playbackRate = playbackRate;
+      if (!paused) await video.play().catch(() => {}); // the person presses play again
+      return true;
+    } catch {
+      return false; // offline
+    }
+  }
+
+  #again() {
+    this.#failures = 0;
+    this.#show(false);
+    this.#renew().then((good) => good || this.#show(true));
+  }
+
+  #show(problem) {
+    this.#video.hidden = problem;
+    if (this.#problem) this.#problem.hidden = !problem;
+  }
+}

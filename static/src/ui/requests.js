@@ -1,0 +1,38 @@
+// What htmx's answers mean for the page: errors become a toast in the server's own words, JSON is never swapped in,
+// and a form that is on its way cannot be sent twice.
+import { toast } from './toasts.js';
+
+const NO_ANSWER = 'The server did not answer. Check your connection and try again.';
+
+export function startRequests() {
+  document.addEventListener('htmx:beforeSwap', (event) => {
+    const type = event.detail.xhr.getResponseHeader('Content-Type') ?? '';
+    if (event.detail.shouldSwap && event.detail.xhr.response && !type.startsWith('text/html')) {
+      event.detail.shouldSwap = false;
+      if (event.detail.xhr.status >= 400) event.detail.isError = true;
+    }
+  });
+  document.addEventListener('htmx:responseError', (event) => {
+    // The server's own toast came with the answer already.
+    if (!event.detail.xhr.getResponseHeader('HX-Trigger')) toast({ kind: 'error', message: words(event.detail.xhr) });
+  });
+  document.addEventListener('htmx:sendError', () => toast({ kind: 'error', message: NO_ANSWER }));
+  document.addEventListener('htmx:timeout', () => toast({ kind: 'error', message: NO_ANSWER }));
+  document.addEventListener('submit', (event) => {
+    if (event.defaultPrevented) return;
+    const button = event.submitter;
+    if (button?.matches('.btn')) button.setAttribute('aria-busy', 'true');
+  });
+  // The back button may show a page from memory with its buttons still busy.
+  window.addEventListener('pageshow', () => {
+    for (const button of document.querySelectorAll('[aria-busy="true"]')) button.removeAttribute('aria-busy');
+  });
+}
+
+function words(xhr) {
+  try {
+    return JSON.parse(xhr.responseText).error.message;
+  } catch {
+    return xhr.status >= 500 ? 'Something failed on the server. Nothing was changed; try again.' : 'That did not work.';
+  }
+}

@@ -1,0 +1,93 @@
+// Every word the uploader says. The size and time formats are those of the server's pages.
+
+export const STATES = {
+  preparing: { word: 'Preparing', icon: 'clock' },
+  uploading: { word: 'Uploading', icon: 'arrow-up' },
+  checking: { word: 'Checking', icon: 'scan-search' },
+  processing: { word: 'Processing', icon: 'loader-circle' },
+  ready: { word: 'Ready', icon: 'circle-check' },
+  failed: { word: 'Failed', icon: 'circle-alert' },
+  refused: { word: 'Not uploaded', icon: 'circle-alert' },
+  cancelled: { word: 'Cancelled', icon: 'circle-slash' },
+};
+
+// The same words as the server's pages (backend/videos/words.py, backend/jobs/words.py).
+const STAGES = {
+  probe: 'Reading metadata',
+  poster: 'Making the poster',
+};
+
+/** What a job is doing, as a person says it. */
+export function stageWords(job) {
+  if (job.status === 'queued') {
+    return job.queue_position ? `${job.queue_position} ahead in the queue` : 'Next in the queue';
+  }
+  return STAGES[job.stage] ?? (job.stage ? 'Working' : 'Starting');
+}
+
+/** Bytes in decimal units: 812 bytes, 4.2 MB, 1.35 GB. */
+export function size(bytes) {
+  if (bytes < 1000) return bytes === 1 ? '1 byte' : `${bytes} bytes`;
+  const units = [['KB', 0], ['MB', 1], ['GB', 2], ['TB', 2]];
+  let value = bytes;
+  for (const [unit, digits] of units) {
+    value /= 1000;
+    if (Number(value.toFixed(digits)) < 1000 || unit === 'TB') return `${value.toFixed(digits)} ${unit}`;
+  }
+}
+
+/** Seconds left, as people say them. */
+export function left(seconds) {
+  if (!Number.isFinite(seconds)) return '';
+  if (seconds < 1.5) return 'about a second left';
+  if (seconds < 55) return `${Math.ceil(seconds / 5) * 5} s left`;
+  if (seconds < 3300) return `${Math.ceil(seconds / 60)} min left`;
+  const hours = Math.floor(seconds / 3600);
+  return `${hours} h ${Math.ceil((seconds % 3600) / 60)} min left`;
+}
+
+/** A running time as players show it: 0:07, 1:02:03; 0.5 s below one second. */
+export function clock(seconds) {
+  if (seconds < 1) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const pad = (n) => String(n).padStart(2, '0');
+  return h ? `${h}:${pad(m)}:${pad(s)}` : `${m}:${pad(s)}`;
+}
+
+/**
+ * What went wrong, what to do, and whether trying again can help.
+ * @param {{code?: string, status?: number, message?: string, fields?: Record<string, string>}} error
+ */
+export function problem(error, { formats, maxBytes, file, format, declared }) {
+  switch (error.code) {
+    case 'unsupported_type':
+      return { what: 'This is not a video format we take.', why: `Choose ${formats}.`, retry: false };
+    case 'type_mismatch':
+      return { what: `The name says ${format}, the content says ${declared}.`, why: 'Give the file the extension that fits what is in it.', retry: false };
+    case 'empty_file':
+      return { what: 'The file is empty.', why: 'Its size is 0 bytes. Choose another one, or export it again.', retry: false };
+    case 'file_too_large':
+      return { what: 'The file is too large.', why: `It has ${size(file.size)}; at most ${size(maxBytes)} are taken here.`, retry: false };
+    case 'file_changed':
+      return { what: 'The file cannot be read any more.', why: 'It was moved, changed or deleted on your disk since you chose it. Choose it again.', retry: false };
+    case 'network':
+      return { what: 'The connection was lost.', why: 'The upload starts again by itself once you are online, or now with “Try again”.', retry: true };
+    case 'storage_refused':
+      return { what: 'The storage refused the file.', why: 'That is on our side, not yours. Try again; if it stays so, tell whoever runs this server.', retry: true };
+    case 'upload_expired':
+      return { what: 'The upload took longer than it was allowed to.', why: 'Its permission ran out before the file had arrived. “Try again” asks for a new one and starts over.', retry: true };
+    case 'upload_missing':
+    case 'upload_mismatch':
+      return { what: 'What arrived is not the whole file.', why: 'Something was lost on the way. “Try again” sends it anew.', retry: true };
+    case 'unauthenticated':
+    case 'session_revoked':
+      return { what: 'You are logged out.', why: 'Log in again in another tab, then try again here; this list stays.', retry: true };
+    case 'storage_unavailable':
+      return { what: 'The storage does not answer.', why: 'That is on our side. Try again in a moment.', retry: true };
+    case 'validation_failed':
+      return { what: error.message, why: Object.values(error.fields ?? {}).join(' '), retry: true };
+    default:
+      return { what: error.message || 'Something went wrong on our side.', why: error.message ? '' : 'Try again in a moment.', retry: error.retryable ?? true };
+  }
+}

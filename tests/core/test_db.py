@@ -1,0 +1,80 @@
+"""One place commits, and what follows a commit never undoes it."""
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
+
+from backend.core.db import after_commit, database, transaction
+from backend.core.web import install_error_handlers
+
+
+async def test_hooks_run_after_the_commit_in_order(app: FastAPI) -> None:
+    ran: list[str] = []
+
+    async def hook(name: str) -> None:
+        async with database.session() as other:
+            row = await other.scalar(text("SELECT count(*) FROM pg_tables WHERE tablename = 'hook_probe'"))
+        ran.append(f"{name}:{row}")
+
+    try:
+        async with transaction() as session:
+            await session.execute(text("CREATE TABLE hook_probe ()"))
+            after_commit(session, lambda: hook("first"))
+            after_commit(session, lambda: hook("second"))
+            assert ran == []
+        assert ran == ["first:1", "second:1"]
+    finally:
+        async with transaction() as session:
+            await session.execute(text("DROP TABLE hook_probe"))
+
+
+async def test_a_rollback_drops_its_hooks(app: FastAPI) -> None:
+    ran: list[str] = []
+
+    async def hook() -> None:
+        ran.append("ran")
+
+    with pytest.raises(LookupError):
+        async with transaction() as session:
+            after_commit(session, hook)
+            raise LookupError
+    assert ran == []
+
+
+async def test_a_failing_hook_does_not_fail_what_is_committed(app: FastAPI) -> None:
+    ran: list[str] = []
+
+    async def broken() -> None:
+        raise ConnectionError("no bell")
+
+    async def fine() -> None:
+        ran.append("ran")
+
+    async with transaction() as session:
+        after_commit(session, broken)
+        after_commit(session, fine)
+    assert ran == ["ran"]
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("57P03", 503), ("57P01", 503), ("53300", 503), ("40P01", 503), ("23505", 500), ("42P01", 500)],
+    ids=["starting", "shutdown", "connections", "deadlock", "unique", "no-table"],
+)
+async def test_a_database_that_is_not_well_is_busy_and_a_mistake_of_ours_is_not(
+    app: FastAPI, state: str, status: int
+) -> None:
+    small = FastAPI()
+    install_error_handlers(small)
+
+    @small.get("/")
+    async def ask() -> None:
+        async with transaction() as session:
+            await session.execute(text(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$"))
+
+    transport = httpx.ASGITransport(small, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        answer = await client.get("/")
+    assert answer.status_code == status
+    assert ("retry-after" in answer.headers) == (status == 503)

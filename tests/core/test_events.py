@@ -1,0 +1,98 @@
+"""The fan-out of events to the streams of one process."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from backend.core import events
+from backend.core.events import MAX_WAITING, Closed, Hub
+from backend.core.redis import redis
+
+
+@pytest.fixture
+async def hub(app: FastAPI) -> AsyncIterator[Hub]:
+    """A hub of its own, subscribed."""
+    made = Hub()
+    made.open()
+    async with asyncio.timeout(10):
+        while not made.connected:
+            await asyncio.sleep(0.01)
+    yield made
+    await made.close()
+
+
+async def test_an_event_reaches_all_who_follow_one_of_its_topics_once(hub: Hub) -> None:
+    with hub.subscribe(["a", "b"]) as both, hub.subscribe(["b"]) as one, hub.subscribe(["c"]) as none:
+        await events.publish(["a", "b"], {"n": 1})
+        assert await both.next(10) == {"n": 1}
+        assert await one.next(10) == {"n": 1}
+        await events.publish(["b"], {"n": 2})
+        assert await both.next(10) == {"n": 2}
+        assert await none.next(0.05) is None
+
+
+async def test_a_hub_is_one_subscriber_however_many_streams_it_has(hub: Hub) -> None:
+    async def subscribers() -> int:
+        [(_, count)] = await redis.client.pubsub_numsub(events.CHANNEL)
+        return int(count)
+
+    before = await subscribers()
+    with hub.subscribe(["a"]), hub.subscribe(["b"]), hub.subscribe(["c"]):
+        assert await subscribers() == before
+        assert hub.streams == 3
+    assert hub.streams == 0
+
+
+async def test_a_reader_that_falls_behind_is_told_to_read_the_truth(hub: Hub) -> None:
+    with hub.subscribe(["a"]) as slow:
+        for number in range(MAX_WAITING + 1):
+            hub.deliver(["a"], {"n": number})
+        assert await slow.next(10) is None
+        hub.deliver(["a"], {"n": "later"})
+        assert await slow.next(10) == {"n": "later"}
+
+
+async def test_streams_end_when_the_process_does(hub: Hub) -> None:
+    with hub.subscribe(["a"]) as waiting:
+        reading = asyncio.create_task(waiting.next(60))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await hub.close()
+            with pytest.raises(Closed):
+                await reading
+
+
+async def test_without_redis_readers_look_for_themselves_every_two_seconds(app: FastAPI) -> None:
+    with Hub().subscribe(["a"]) as alone:
+        async with asyncio.timeout(10):
+            assert await alone.next(3600) is None
+
+
+async def test_a_lost_connection_is_made_again_and_readers_are_told(hub: Hub) -> None:
+    with hub.subscribe(["a"]) as reader:
+        await redis.client.client_kill_filter(_type="pubsub")
+        async with asyncio.timeout(20):
+            while await reader.next(10) is not None or not hub.connected:
+                pass
+            await hear(hub, reader)
+
+
+async def hear(hub: Hub, reader: events.Subscription) -> None:
+    payload: dict[str, Any] | None = None
+    while payload is None:
+        await events.publish(["a"], {"n": 1})
+        payload = await reader.next(1)
+    assert payload == {"n": 1}
+
+
+def test_frames_carry_name_id_and_a_scattered_time_to_come_back() -> None:
+    frames = [events.message(json.dumps({"a": 1}), event="progress", id="7-1").encode().decode() for _ in range(50)]
+    lines = frames[0].splitlines()
+    assert {"id: 7-1", "event: progress", 'data: {"a": 1}'} <= set(lines)
+    waits = {line for frame in frames for line in frame.splitlines() if line.startswith("retry: ")}
+    assert len(waits) > 10
+    assert all(1000 <= int(wait.removeprefix("retry: ")) <= 3000 for wait in waits)

@@ -1,0 +1,120 @@
+"""Kinds of jobs made for one test, a project to run them in, and a real server for event streams."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from sqlalchemy import select, update
+
+from backend.core.db import transaction
+from backend.core.queue import Task, registry
+from backend.jobs import leases, service
+from backend.jobs.models import Job, JobAttempt
+from backend.jobs.running import Run
+from tests.conftest import Person, free_port
+
+Declare = Callable[..., str]
+
+
+@pytest.fixture
+def declare() -> Iterator[Declare]:
+    """Makes a kind of job known for one test: `declare(handler, **options)` answers its name."""
+    kinds: list[str] = []
+
+    async def nothing(run: Run) -> None:
+        pass
+
+    def add(handler: Any = nothing, **options: Any) -> str:
+        kind = f"test_{uuid.uuid4().hex[:8]}"
+        registry.add(Task(kind=kind, handler=handler, **{"queue": "test", **options}))
+        kinds.append(kind)
+        return kind
+
+    yield add
+    for kind in kinds:
+        registry.remove(kind)
+
+
+@dataclass
+class Jobs:
+    """Starts and reads jobs in one person's project, past the API."""
+
+    project_id: uuid.UUID
+    owner_id: uuid.UUID
+
+    async def start(self, kind: str, **options: Any) -> Job:
+        async with transaction() as session:
+            return await service.start(
+                session, kind=kind, project_id=self.project_id, owner_id=self.owner_id, **options
+            )
+
+    async def claim(self, *kinds: str, queues: tuple[str, ...] = ("test",)) -> Job | None:
+        async with transaction() as session:
+            return await leases.claim(session, worker="tester", queues=queues, kinds=kinds or registry.kinds())
+
+    async def claimed(self, *kinds: str) -> Job:
+        job = await self.claim(*kinds)
+        assert job is not None
+        return job
+
+    async def read(self, job_id: uuid.UUID) -> Job:
+        async with transaction() as session:
+            job = await service.find_job(session, job_id)
+        assert job is not None
+        return job
+
+    async def attempts(self, job_id: uuid.UUID) -> list[JobAttempt]:
+        async with transaction() as session:
+            rows = await session.scalars(
+                select(JobAttempt).where(JobAttempt.job_id == job_id).order_by(JobAttempt.started_at)
+            )
+            return list(rows)
+
+    async def change(self, job_id: uuid.UUID, **values: Any) -> None:
+        """Put a row into a state that takes long to come about by itself."""
+        async with transaction() as session:
+            await session.execute(update(Job).where(Job.id == job_id).values(updated_at=Job.updated_at, **values))
+
+    async def wait_for(self, job_id: uuid.UUID, *states: str, seconds: float = 20) -> Job:
+        async with asyncio.timeout(seconds):
+            while (job := await self.read(job_id)).state not in states:
+                await asyncio.sleep(0.05)
+        return job
+
+
+@pytest.fixture
+async def jobs(user: Person) -> Jobs:
+    return await jobs_of(user)
+
+
+async def jobs_of(person: Person) -> Jobs:
+    projects = (await person.client.get("/api/projects")).json()["projects"]
+    return Jobs(uuid.UUID(projects[0]["id"]), uuid.UUID(person.id))
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn without its signal handlers: the test run keeps its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@pytest.fixture
+async def address(app: FastAPI) -> AsyncIterator[str]:
+    """The application behind a real socket in this process: event streams cannot be read without one."""
+    port = free_port()
+    server = QuietServer(uvicorn.Config(app, port=port, lifespan="off", log_level="warning"))
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(10):
+        while not server.started:
+            await asyncio.sleep(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = server.force_exit = True
+    await serving

@@ -1,0 +1,239 @@
+"""What one may not see is not there, and nothing loads a project's rows past `orgs.access`."""
+
+import ast
+import asyncio
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
+
+from backend.accounts.models import LoginSession, User
+from backend.accounts.sessions import Identity
+from backend.core.db import Base, transaction
+from backend.core.errors import NotFound
+from backend.orgs import service
+from backend.orgs.access import Actor, get_visible, load_actor, visible
+from backend.orgs.models import MemberRole, Project, ProjectMember
+from backend.videos.models import Video
+from tests.conftest import Person
+
+BACKEND = Path(__file__).resolve().parents[2] / "backend"
+
+
+async def actor_of(person: Person) -> Actor:
+    async with transaction() as session:
+        user = await session.get_one(User, uuid.UUID(person.id))
+        login = await session.scalar(select(LoginSession.id).where(LoginSession.user_id == user.id).limit(1))
+        assert login is not None
+        return await load_actor(session, Identity(user=user, session_id=login, via="bearer"))
+
+
+async def video_of(actor: Actor, *, project_id: uuid.UUID | None = None, deleted: bool = False) -> uuid.UUID:
+    async with transaction() as session:
+        video = Video(
+            project_id=project_id or actor.personal_project_id,
+            owner_id=actor.user_id,
+            title="A film",
+            filename="a.mp4",
+            content_type="video/mp4",
+            size_bytes=1,
+            s3_key=uuid.uuid4().hex,
+            deleted_at=func.now() if deleted else None,
+        )
+        session.add(video)
+        await session.flush()
+        return video.id
+
+
+async def seen_by(actor: Actor) -> set[uuid.UUID]:
+    async with transaction() as session:
+        return {video.id for video in await session.scalars(visible(Video, actor))}
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_actor_has_the_personal_project_and_no_other(user: Person, other: Person) -> None:
+    mine, theirs = await actor_of(user), await actor_of(other)
+    assert mine.project_ids == (mine.personal_project_id,)
+    assert mine.personal_project_id != theirs.personal_project_id
+    assert (mine.is_admin, theirs.is_admin) == (True, False)
+
+
+async def test_one_sees_the_rows_of_ones_own_projects_even_as_admin(user: Person, other: Person) -> None:
+    mine, theirs = await actor_of(user), await actor_of(other)
+    my_video, their_video = await video_of(mine), await video_of(theirs)
+    assert await seen_by(mine) == {my_video}
+    assert await seen_by(theirs) == {their_video}
+
+
+async def test_a_member_sees_a_shared_project_and_nothing_after_leaving(user: Person, other: Person) -> None:
+    mine, theirs = await actor_of(user), await actor_of(other)
+    video = await video_of(mine)
+    async with transaction() as session:
+        session.add(ProjectMember(project_id=mine.personal_project_id, user_id=theirs.user_id, role=MemberRole.OWNER))
+    joined = await actor_of(other)
+    assert await seen_by(joined) == {video}
+    assert joined.personal_project_id == theirs.personal_project_id, "another's personal project is not one's own"
+    async with transaction() as session:
+        row = await session.get_one(ProjectMember, (mine.personal_project_id, theirs.user_id))
+        await session.delete(row)
+    assert await seen_by(await actor_of(other)) == set()
+
+
+async def test_an_actor_without_projects_sees_nothing(user: Person) -> None:
+    mine = await actor_of(user)
+    await video_of(mine)
+    nobody = Actor(
+        user=mine.user, session_id=mine.session_id, via="cookie", project_ids=(), personal_project_id=uuid.uuid4()
+    )
+    assert await seen_by(nobody) == set()
+
+
+async def test_what_is_deleted_anothers_or_missing_is_not_found_alike(user: Person, other: Person) -> None:
+    mine, theirs = await actor_of(user), await actor_of(other)
+    for id in (await video_of(mine, deleted=True), await video_of(theirs), uuid.uuid4()):
+        async with transaction() as session:
+            with pytest.raises(NotFound) as refusal:
+                await get_visible(session, Video, mine, id)
+        assert refusal.value.message == NotFound.message
+
+
+async def test_a_row_can_be_locked_while_it_is_loaded(user: Person) -> None:
+    mine = await actor_of(user)
+    id = await video_of(mine)
+    async with transaction() as session, transaction() as rival:
+        assert (await get_visible(session, Video, mine, id, for_update=True)).id == id
+        with pytest.raises(DBAPIError, match="could not obtain lock"):
+            await rival.scalar(select(Video.id).where(Video.id == id).with_for_update(nowait=True))
+        await rival.rollback()
+
+
+async def test_projects_are_seen_by_their_members(user: Person, other: Person) -> None:
+    mine, theirs = await actor_of(user), await actor_of(other)
+    async with transaction() as session:
+        listed = await service.list_projects(session, actor=mine)
+        assert [project.id for project in listed] == [mine.personal_project_id]
+        with pytest.raises(NotFound):
+            await get_visible(session, Project, mine, theirs.personal_project_id)
+
+
+async def test_an_account_never_gets_a_second_personal_project(user: Person) -> None:
+    mine = await actor_of(user)
+    with pytest.raises(DBAPIError, match="uq_projects_personal_owner_id"):
+        async with transaction() as session:
+            await service.create_personal_project(session, mine.user)
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+async def test_projects_are_listed_for_whoever_is_signed_in(user: Person, other: Person) -> None:
+    answer = await user.client.get("/api/projects")
+    project = answer.json()["projects"][0]
+    assert set(project) == {"id", "name", "personal", "created_at"}
+    theirs = await other.browser.get("/api/projects")
+    assert theirs.json()["projects"][0]["id"] != project["id"]
+
+
+async def test_projects_are_for_nobody_else(user: Person) -> None:
+    user.client.headers.pop("authorization")
+    answer = await user.client.get("/api/projects")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthenticated")
+
+
+async def test_an_ended_session_reaches_nothing(user: Person) -> None:
+    await user.client.post("/api/auth/logout")
+    answers = await asyncio.gather(*(user.client.get("/api/projects") for _ in range(3)))
+    assert {answer.json()["error"]["code"] for answer in answers} == {"session_revoked"}
+
+
+# --- the door is the only one ----------------------------------------------------------------------------------------
+
+#: Files and functions that load a project's rows without an actor, and why they may.
+ALLOWED: dict[str, str] = {
+    "jobs/moves.py": "moves by id, state and lease; a person's job was loaded through the door before it gets here",
+    "jobs/leases.py": "the worker's verbs, fenced by the lease token; no person asks",
+    "jobs/service.py": "moves a job that was loaded through the door before it gets here",
+    "jobs/queries.py::find_job": "the job's newest state, for a stream whose job was loaded through the door",
+    "jobs/queries.py::latest_for_videos": "the jobs of videos that were loaded through the door",
+    "videos/tasks.py": "the worker's: it acts for a job, and no person asks",
+    "videos/live.py::video_events": "the newest state of the video this stream was opened for, through the door",
+    "videos/service.py::_nth_page": "narrows the query that its caller got from the door",
+    "videos/service.py::retry_video": "the job of a video that was loaded through the door",
+    "videos/service.py::mark_processing": "moves a video that was loaded through the door, or just made, by its state",
+    "videos/service.py::delete_video": "marks a video that was loaded through the door",
+    "videos/service.py::cancel_processing": "the jobs of a video that was loaded through the door",
+    "videos/uploads.py::_adopted": "whether a key is taken; a stranger's is answered as if there were none",
+    "videos/uploads.py::_settle": "the time of an upload that was loaded through the door in the same transaction",
+}
+
+QUERIES = {"select", "update", "delete", "exists", "insert_from_select", "get", "get_one"}
+DOORS = {"visible", "get_visible", "project_ids", "personal_project_id"}
+
+
+def owned_models() -> set[str]:
+    """The classes whose rows belong to a project, and those whose rows belong to such a row."""
+    tables = {mapper.class_.__name__: mapper.local_table for mapper in Base.registry.mappers}
+    owned = {name for name, table in tables.items() if "project_id" in table.columns} | {"Project"}
+    of_owned = {
+        name
+        for name, table in tables.items()
+        for key in table.foreign_keys
+        if key.column.table.name in {"videos", "jobs", "uploads"}
+    }
+    return (owned | of_owned) - {"ProjectMember"}
+
+
+def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in tree.body:
+        inside = node.body if isinstance(node, ast.ClassDef) else [node]
+        yield from (each for each in inside if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def names(node: ast.AST) -> set[str]:
+    found = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+    return found | {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+
+
+def queries(node: ast.AST, models: set[str]) -> bool:
+    """Whether the code asks the database for rows of these models by itself."""
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call):
+            asked = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+            mentioned = {name for argument in call.args for name in names(argument)}
+            if asked in QUERIES and mentioned & models:
+                return True
+    return False
+
+
+def side_doors() -> Iterator[str]:
+    """Every function that loads a project's rows and neither asks `orgs.access` nor looks at the actor's projects."""
+    models = owned_models()
+    for path in sorted(BACKEND.rglob("*.py")):
+        name = path.relative_to(BACKEND).as_posix()
+        if path.name == "models.py" or name in ("orgs/access.py",):
+            continue
+        for function in functions(ast.parse(path.read_text())):
+            if queries(function, models) and not names(function) & DOORS:
+                yield f"{name}::{function.name}"
+
+
+def test_a_projects_rows_are_loaded_through_the_door_only() -> None:
+    unexplained = [door for door in side_doors() if door not in ALLOWED and door.partition("::")[0] not in ALLOWED]
+    assert not unexplained, "load these rows through orgs.access.visible, or say in ALLOWED why nobody asks for them"
+
+
+def test_every_exception_is_still_one() -> None:
+    doors = set(side_doors())
+    used = doors | {door.partition("::")[0] for door in doors}
+    assert set(ALLOWED) <= used, "these no longer need an exception"
+
+
+def test_the_search_for_side_doors_finds_one() -> None:
+    code = ast.parse("async def f(session, id):\n    return await session.scalar(select(Video).where(Video.id == id))")
+    assert queries(code, owned_models())
+    assert {"Video", "Upload", "Job", "JobAttempt", "VideoCount", "Project"} <= owned_models()

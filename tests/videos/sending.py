@@ -1,0 +1,130 @@
+"""How tests bring videos in: through the door as clients do, or as rows where only rows matter."""
+
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+from sqlalchemy import select
+
+from backend.core.db import transaction
+from backend.orgs.models import Project
+from backend.videos.models import Video, VideoStatus
+from tests.conftest import Person
+
+RunJobs = Callable[[], Awaitable[int]]
+
+#: Not a video: for tests that do not look inside.
+BYTES = b"not really a film" * 20
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+async def put(url: str, data: bytes, headers: dict[str, str] | None = None) -> httpx.Response:
+    """PUT straight to the storage, over the network, as a browser does."""
+    async with httpx.AsyncClient() as storage:
+        return await storage.put(url, content=data, headers=headers)
+
+
+async def get(url: str, **headers: str) -> httpx.Response:
+    """GET straight from the storage."""
+    async with httpx.AsyncClient() as storage:
+        return await storage.get(url, headers=headers)
+
+
+async def presign(user: Person, name: str = "clip.mp4", data: bytes = BYTES, kind: str = "video/mp4") -> dict[str, Any]:
+    answer = await user.client.post(
+        "/api/upload/presigned-url", json={"filename": name, "size": len(data), "content_type": kind}
+    )
+    assert answer.status_code == 200, answer.text
+    place: dict[str, Any] = answer.json()
+    return place
+
+
+async def send(
+    user: Person, name: str = "clip.mp4", data: bytes = BYTES, kind: str = "video/mp4", **texts: str
+) -> dict[str, Any]:
+    """Presign, PUT and confirm; the answer is the video."""
+    place = await presign(user, name, data, kind)
+    stored = await put(place["upload_url"], data, place["headers"])
+    assert stored.status_code == 200, stored.text
+    answer = await user.client.post("/api/videos", json={"video_id": place["video_id"], **texts})
+    assert answer.status_code == 201, answer.text
+    video: dict[str, Any] = answer.json()
+    return video
+
+
+async def adoptable(user: Person, name: str = "clip.mp4", data: bytes | None = BYTES) -> dict[str, str]:
+    """Send a file without an account; what is needed to adopt it."""
+    answer = await user.client.post("/upload", json={"filename": name})
+    assert answer.status_code == 200, answer.text
+    if data is not None:
+        assert (await put(answer.json()["upload_url"], data, {"Content-Type": "video/mp4"})).status_code == 200
+    return {"s3_key": answer.json()["s3_path"], "claim": answer.json()["claim"]}
+
+
+def code(answer: httpx.Response) -> str:
+    """The error code of an answer in the contract's shape."""
+    error = answer.json()["error"]
+    assert set(error) >= {"code", "message", "request_id"}, error
+    return str(error["code"])
+
+
+async def project_of(user: Person) -> uuid.UUID:
+    async with transaction() as session:
+        project_id = await session.scalar(
+            select(Project.id).where(Project.owner_id == uuid.UUID(user.id), Project.personal)
+        )
+    assert project_id is not None
+    return project_id
+
+
+async def add_row(user: Person, title: str = "Clip", **values: Any) -> str:
+    """A video row without any object; answers its id."""
+    project_id = await project_of(user)
+    video = Video(
+        **{
+            "id": uuid.uuid4(),
+            "project_id": project_id,
+            "owner_id": uuid.UUID(user.id),
+            "title": title,
+            "description": "",
+            "status": VideoStatus.COMPLETED,
+            "filename": "clip.mp4",
+            "content_type": "video/mp4",
+            "size_bytes": 1000,
+            "s3_key": f"videos/{user.id}/{uuid.uuid4()}/clip.mp4",
+            "created_at": LONG_AGO,
+            **values,
+        }
+    )
+    async with transaction() as session:
+        session.add(video)
+    return str(video.id)
+
+
+async def add_rows(user: Person, count: int, **values: Any) -> list[str]:
+    """Many rows in one statement, each a minute newer than the one before; ids oldest first."""
+    project_id = await project_of(user)
+    ids = [uuid.uuid4() for _ in range(count)]
+    async with transaction() as session:
+        session.add_all(
+            Video(
+                **{
+                    "id": row_id,
+                    "project_id": project_id,
+                    "owner_id": uuid.UUID(user.id),
+                    "title": f"Clip {number}",
+                    "status": VideoStatus.COMPLETED,
+                    "filename": f"clip{number}.mp4",
+                    "content_type": "video/mp4",
+                    "size_bytes": 1000 + number % 7,
+                    "duration": None if number % 5 == 0 else float(number % 11),
+                    "s3_key": f"videos/{row_id}",
+                    "created_at": LONG_AGO + timedelta(minutes=number // 3),
+                    **values,
+                }
+            )
+            for number, row_id in enumerate(ids)
+        )
+    return [str(row_id) for row_id in ids]
