@@ -3,16 +3,24 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check types migrate migration shell screenshots lock
+.PHONY: help run test chaos bench-jobs check types migrate migration shell screenshots lock
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 run:  ## set everything up and serve the platform on http://127.0.0.1:8000 (HOST, PORT, DATA_DIR)
 	@exec $(PYTHON) bootstrap.py run
 
 test:  ## all that CI runs: ruff, mypy, import-linter, the whole suite
 	@exec $(PYTHON) bootstrap.py test
+
+chaos:  ## 1,000 jobs while workers, Redis and database sessions are killed (CHAOS_JOBS, CHAOS_SECONDS, CHAOS_SEED)
+	@$(PYTHON) bootstrap.py setup --dev
+	@CHAOS_JOBS=$${CHAOS_JOBS:-1000} CHAOS_SECONDS=$${CHAOS_SECONDS:-120} exec $(PY) -m pytest tests/chaos
+
+bench-jobs:  ## jobs per second and time to start, beside plain ARQ
+	@$(PYTHON) bootstrap.py setup --dev
+	@exec $(PY) -m bench.jobs
 
 check:  ## the same without the tests
 	@exec $(PYTHON) bootstrap.py check

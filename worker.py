@@ -19,11 +19,12 @@ import backend.videos.tasks  # noqa: F401  # makes its kinds known
 from backend.config import settings
 from backend.core import logging
 from backend.core.db import database
-from backend.core.queue import arq_queue, doorbell
+from backend.core.queue import arq_queue, doorbell, make_doorbell
 from backend.core.redis import redis
 from backend.core.storage import storage
 from backend.jobs.running import Runner
 from backend.jobs.tasks import sweep, watch_cancels
+from backend.jobs.workers import Registration
 
 log = structlog.get_logger("worker")
 
@@ -34,21 +35,28 @@ class Work:
     def __init__(self) -> None:
         name = f"{socket.gethostname()[:80]}-{os.getpid()}-{secrets.token_hex(3)}"
         self.runner = Runner(worker=name, queues=settings.worker_queues, slots=settings.worker_slots)
+        self.registration = Registration(self.runner)
         self._beside: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         settings.check()
         logging.configure()
         database.open()
+        ping_quickly()
         redis.open()
         storage.open()
-        doorbell.hang(arq_queue.ArqDoorbell())
-        self._beside = [asyncio.create_task(sweep(self.runner)), asyncio.create_task(watch_cancels(self.runner))]
+        doorbell.hang(make_doorbell())
+        beside = (sweep(self.runner), watch_cancels(self.runner), self.registration.keep())
+        self._beside = [asyncio.create_task(each) for each in beside]
         log.info("worker.started", worker=self.runner.worker, queues=self.runner.queues, slots=self.runner.slots)
 
     async def listen(self) -> None:
         """Answer the bell until cancelled."""
-        await doorbell.listen(self.runner.queues, self.runner.answer, free=lambda: self.runner.free)
+
+        async def look() -> None:  # unlike runner.answer it raises, so that a ring nobody could answer rings again
+            await self.runner.look()
+
+        await doorbell.listen(self.runner.queues, look, free=lambda: self.runner.free)
 
     async def stop(self) -> None:
         """Let jobs end for the grace time, give the rest back, and close everything."""
@@ -57,11 +65,25 @@ class Work:
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
+        await self.registration.stop()
         await doorbell.close()
         storage.close()
         await redis.close()
         await database.close()
         log.info("worker.stopped")
+
+
+def ping_quickly() -> None:
+    """Look after a pooled connection in one round trip instead of the driver's three: a job needs several of them."""
+
+    def ping(connection: Any) -> bool:
+        try:
+            connection.run_async(lambda raw: raw.fetchrow(";"))
+        except Exception:  # whatever it is: the pool makes new ones
+            return False
+        return True
+
+    database.engine.sync_engine.dialect.do_ping = ping  # type: ignore[method-assign,assignment]
 
 
 async def serve() -> None:

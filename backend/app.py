@@ -17,11 +17,15 @@ import backend.videos.tasks  # noqa: F401  # makes its kinds of jobs known
 from backend import __version__
 from backend.accounts import api as accounts_api
 from backend.accounts import pages as accounts_pages
+from backend.admin import api as admin_api
+from backend.admin import measures as admin_measures
+from backend.admin import pages as admin_pages
 from backend.config import settings
 from backend.core import logging, middleware, web
 from backend.core.db import database, transaction
 from backend.core.events import hub
-from backend.core.queue import arq_queue, doorbell
+from backend.core.metrics import Measured
+from backend.core.queue import doorbell, make_doorbell
 from backend.core.redis import redis
 from backend.core.storage import storage
 from backend.jobs import api as jobs_api
@@ -42,7 +46,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     database.open()
     redis.open()
     storage.open()
-    doorbell.hang(arq_queue.ArqDoorbell())
+    doorbell.hang(make_doorbell())
     hub.open()
     try:
         yield
@@ -92,12 +96,13 @@ def create_app() -> FastAPI:
     )
     app.add_middleware(middleware.Guard)
     app.add_middleware(middleware.RequestContext)
+    app.add_middleware(Measured)
     web.install_error_handlers(app)
     app.get("/health", tags=["health"])(health)
     app.get("/ready", tags=["health"], responses={503: {"model": Readiness}})(ready)
     app.mount("/static", BuiltFiles(directory=web.DIST, check_dir=False), name="static")
     app.get("/docs", include_in_schema=False)(docs)
-    for router in ROUTERS:
+    for router in (*ROUTERS, *ADMIN_ROUTERS):
         app.include_router(router)
     return app
 
@@ -112,6 +117,8 @@ ROUTERS = (
     videos_api.router,
     videos_pages.router,
 )
+#: Open to roles (and `/metrics` to Prometheus), over the walls between projects.
+ADMIN_ROUTERS = (admin_api.router, admin_pages.router, admin_measures.router)
 
 
 async def docs(request: Request, actor: OptionalActor) -> HTMLResponse:

@@ -1,4 +1,4 @@
-"""`dailies up | web | worker | migrate | migration | create-admin | shell`.
+"""`dailies up | web | worker | migrate | migration | create-admin | redrive | shell`.
 
 Each command imports what it runs, and nothing else: `up` must be quick, and the production image has no embedded stack.
 """
@@ -38,7 +38,7 @@ def web(options: argparse.Namespace) -> int:
         factory=True,
         host=os.environ.get("HOST") or "127.0.0.1",
         port=int(os.environ.get("PORT") or "8000"),
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=4,  # whoever does not let go: with the rest of the end, five seconds
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies,
@@ -98,6 +98,26 @@ def create_admin(options: argparse.Namespace) -> int:
     return 0
 
 
+def redrive(options: argparse.Namespace) -> int:
+    """Put the dead letters of a queue's bell back into it (DOORBELL=sqs)."""
+    use_running_stack()
+    from backend.core.queue.sqs_queue import RedriveFailed, SqsDoorbell
+
+    async def run() -> int:
+        bell = SqsDoorbell()
+        try:
+            return await bell.redrive(options.queue)
+        finally:
+            await bell.close()
+
+    try:
+        print(f"{asyncio.run(run())} dead letters are back in the queue {options.queue}")
+    except RedriveFailed as error:
+        print(f"dailies: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def shell(options: argparse.Namespace) -> int:
     """A Python prompt with the settings and an open database: `run(coroutine)` waits for one."""
     use_running_stack()
@@ -141,12 +161,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "migrate": migrate,
         "migration": migration,
         "create-admin": create_admin,
+        "redrive": redrive,
         "shell": shell,
     }
     for name, function in table.items():
         commands.add_parser(name, help=(function.__doc__ or "").strip().splitlines()[0])
     commands.choices["create-admin"].add_argument("email")
     commands.choices["migration"].add_argument("message")
+    commands.choices["redrive"].add_argument("queue")
     options = parser.parse_args(arguments)
     try:
         return table[options.command](options)

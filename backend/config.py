@@ -29,11 +29,19 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "json"
     trusted_proxies: CommaSeparated = Field(default_factory=list)
+    metrics_token: SecretStr = SecretStr("")
 
     database_url: SecretStr = SecretStr("")
     database_pool_size: int = Field(default=10, ge=1, le=200)
     database_pool_timeout_seconds: float = Field(default=5.0, gt=0)
     redis_url: SecretStr = SecretStr("")
+
+    doorbell: Literal["arq", "sqs"] = "arq"
+    sqs_queue_url_prefix: str = ""
+    sqs_endpoint_url: str | None = None
+    aws_region: str = "us-east-1"
+    sqs_access_key_id: str = ""
+    sqs_secret_access_key: SecretStr = SecretStr("")
 
     s3_endpoint_url: str | None = None
     s3_public_url: str | None = None
@@ -97,6 +105,8 @@ class Settings(BaseSettings):
         parts = urlsplit(self.public_url)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
             raise ConfigurationError("PUBLIC_URL must be an origin like https://video.example.org")
+        if self.doorbell == "sqs" and not self.sqs_queue_url_prefix.startswith(("http://", "https://")):
+            raise ConfigurationError("SQS_QUEUE_URL_PREFIX must be the address of a queue without its last name")
 
 
 settings = Settings()

@@ -9,7 +9,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.core.db import Base, Identified, Timestamped
 
-ADMIN = "admin"
+ADMIN = "admin"  #: runs the installation
+AUDITOR = "auditor"  #: sees what admins see, and changes nothing
+ROLES = (ADMIN, AUDITOR)
 
 
 class User(Identified, Timestamped, Base):
@@ -26,6 +28,11 @@ class User(Identified, Timestamped, Base):
     @property
     def is_admin(self) -> bool:
         return ADMIN in self.roles
+
+    @property
+    def may_audit(self) -> bool:
+        """Whether the pages of admins are open to this person, at least to look at."""
+        return ADMIN in self.roles or AUDITOR in self.roles
 
 
 class LoginSession(Identified, Base):

@@ -21,7 +21,7 @@ from backend.core.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
-from backend.core.web import error_response
+from backend.core.web import client_ip, error_response, on_unexpected, sender_ip
 
 log = structlog.get_logger(__name__)
 
@@ -51,12 +51,13 @@ class RequestContext:
         given = Request(scope).headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        started, status = time.perf_counter(), 500
+        sender_ip.set(client_ip(Request(scope)))
+        started, status, begun = time.perf_counter(), 500, False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
                 headers = MutableHeaders(scope=message)
                 for name, value in self.headers.items():
                     headers.setdefault(name, value)
@@ -68,6 +69,11 @@ class RequestContext:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self.app(scope, receive, send_with_headers)
+            except Exception as error:  # not further out: there the line has no id, and the answer no headers
+                answer = await on_unexpected(Request(scope), error)
+                if begun:  # a connection that breaks off is all that can still tell of it
+                    raise
+                await answer(scope, receive, send_with_headers)
             finally:
                 elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
                 if not scope["path"].startswith(("/static/", "/health")):

@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -75,6 +76,10 @@ def wants_html(request: Request) -> bool:
     """Whether the client prefers a page: a browser does, a program asks for JSON or says nothing."""
     accept = request.headers.get("accept", "")
     return "text/html" in accept or is_htmx(request)
+
+
+#: The client's address of the request at hand, for what is written down about it.
+sender_ip: ContextVar[str] = ContextVar("sender_ip", default="")
 
 
 def client_ip(request: Request) -> str:
@@ -263,12 +268,13 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 async def _on_database_error(request: Request, error: Exception) -> Response:
     if isinstance(error, DBAPIError) and not is_away(error):
-        return await _on_unexpected(request, error)
+        return await on_unexpected(request, error)
     log.warning("database.unavailable", error=type(error).__name__)
     return error_response(request, Busy(retry_after_seconds=2))
 
 
-async def _on_unexpected(request: Request, error: Exception) -> Response:
+async def on_unexpected(request: Request, error: Exception) -> Response:
+    """Log what nobody foresaw, and say no more than that it happened."""
     log.error("request.failed", path=request.url.path, exc_info=error)
     return error_response(request, AppError())
 
@@ -281,4 +287,4 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
     for kind in (PoolTimeout, DBAPIError, ConnectionError, TimeoutError):
         app.add_exception_handler(kind, _on_database_error)
-    app.add_exception_handler(Exception, _on_unexpected)
+    app.add_exception_handler(Exception, on_unexpected)

@@ -1,4 +1,4 @@
-"""What a worker does with jobs: claim one, hold it, end it; and rescue those whose worker was lost."""
+"""What a worker does with jobs it claimed: hold them, end them; and rescue those whose worker was lost."""
 
 import random
 import uuid
@@ -6,78 +6,48 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
-from sqlalchemy import func, literal, select, true, update
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
-from sqlalchemy.types import String
 
 from backend.config import settings
 from backend.core.queue import Task, registry
 from backend.jobs import moves
+from backend.jobs.attempts import Notes
+from backend.jobs.claims import claim
 from backend.jobs.models import Job, JobAttempt, JobState
 from backend.jobs.moves import CANCELLED, JobError, LeaseLost
+
+__all__ = [
+    "backoff",
+    "cancel_requests",
+    "claim",
+    "confirm_cancel",
+    "expired",
+    "fail",
+    "finish",
+    "heartbeat",
+    "reap",
+    "release",
+]
 
 log = structlog.get_logger(__name__)
 
 EXHAUSTED = JobError("attempts_exhausted", "The work was interrupted each time it was tried.", retryable=True)
 
 
-async def claim(session: AsyncSession, *, worker: str, queues: Sequence[str], kinds: Sequence[str]) -> Job | None:
-    """Take the best due job of these queues that nobody else is taking: by priority, then by `run_at`.
-
-    Kinds not named stay queued for workers that know them.
-    """
-    queue = func.unnest(literal(list(queues), ARRAY(String))).table_valued("name").render_derived()
-    waiting = aliased(Job)
-    # One row per queue from its own stretch of the index, then the best of those.
-    best = (
-        select(waiting.id, waiting.priority, waiting.run_at)
-        .where(
-            waiting.queue == queue.c.name,
-            waiting.state == JobState.QUEUED,
-            waiting.run_at <= func.now(),
-            waiting.kind.in_(kinds),
-        )
-        .order_by(waiting.priority, waiting.run_at, waiting.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .lateral()
-    )
-    chosen = (
-        select(best.c.id)
-        .select_from(queue.join(best, true()))
-        .order_by(best.c.priority, best.c.run_at, best.c.id)
-        .limit(1)
-        .scalar_subquery()
-    )
-    token = uuid.uuid4()
-    job = await moves.move(
-        session,
-        chosen,
-        JobState.QUEUED,
-        JobState.RUNNING,
-        lease_token=token,
-        lease_until=moves.in_seconds(settings.job_lease_seconds),
-        worker=worker,
-        attempt=Job.attempt + 1,
-        started_at=func.now(),
-        stage=None,
-        progress=0.0,
-    )
-    if job is None:
-        return None
-    await session.execute(
-        insert(JobAttempt).values(lease_token=token, job_id=job.id, attempt=job.attempt, worker=worker)
-    )
-    moves.announce(session, job)
-    return job
-
-
 async def heartbeat(
-    session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID, stage: str | None, progress: float
+    session: AsyncSession,
+    *,
+    job_id: uuid.UUID,
+    token: uuid.UUID,
+    stage: str | None,
+    progress: float,
+    notes: Notes | None = None,
 ) -> datetime | None:
-    """Renew the lease and note progress; answers when a cancel was asked for, if it was. Raises LeaseLost."""
+    """Renew the lease and write progress, and notes if given; answers when a cancel was asked for, if it was.
+
+    Raises LeaseLost.
+    """
     statement = (
         update(Job)
         .where(Job.id == job_id, Job.state == JobState.RUNNING, Job.lease_token == token)
@@ -92,6 +62,8 @@ async def heartbeat(
     row = (await session.execute(statement)).one_or_none()
     if row is None:
         raise LeaseLost
+    if columns := moves.note_columns(notes):
+        await session.execute(update(JobAttempt).where(JobAttempt.lease_token == token).values(columns))
     asked: datetime | None = row[0]
     return asked
 
@@ -105,7 +77,7 @@ async def cancel_requests(session: AsyncSession, job_ids: Sequence[uuid.UUID]) -
 # --- end of an attempt -----------------------------------------------------------------------------------------------
 
 
-async def finish(session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID) -> Job:
+async def finish(session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID, notes: Notes | None = None) -> Job:
     """Complete the job in the transaction of its domain rows. Raises LeaseLost: then nothing may be written."""
     job = await moves.move(
         session,
@@ -113,25 +85,32 @@ async def finish(session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID) 
         JobState.RUNNING,
         JobState.COMPLETED,
         token=token,
+        # One statement: this is the way most attempts end. A lost lease raises, which takes this back, too.
+        beside=moves.closing(token, "completed", notes=notes).where(_holds(job_id, token)).cte("closed"),
         progress=100.0,
         finished_at=func.now(),
         **moves.error_columns(None),
     )
     if job is None:
         raise LeaseLost
-    await moves.close_attempt(session, token, "completed")
     log.info("job.completed", job_id=str(job.id), kind=job.kind, attempt=job.attempt)
     moves.announce(session, job)
     return job
 
 
-async def fail(session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID, error: JobError) -> Job:
+def _holds(job_id: uuid.UUID, token: uuid.UUID) -> ColumnElement[bool]:
+    return select(Job.id).where(Job.id == job_id, Job.state == JobState.RUNNING, Job.lease_token == token).exists()
+
+
+async def fail(
+    session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID, error: JobError, notes: Notes | None = None
+) -> Job:
     """End the attempt: queue the next one after a backoff if the error allows and any is left, else fail the job.
 
     Raises LeaseLost.
     """
     job = await moves.held(session, job_id, token)
-    await moves.close_attempt(session, token, "failed", error)
+    await moves.close_attempt(session, token, "failed", error, notes)
     log.info("job.attempt_failed", job_id=str(job.id), kind=job.kind, attempt=job.attempt, code=error.code)
     if job.cancel_requested_at is not None:
         return await moves.end(session, job, JobState.CANCELLED, CANCELLED, token=token)
@@ -141,20 +120,29 @@ async def fail(session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID, er
     return await moves.end(session, job, JobState.FAILED, error, token=token)
 
 
-async def release(session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID, delay_seconds: float = 0) -> Job:
+async def release(
+    session: AsyncSession,
+    *,
+    job_id: uuid.UUID,
+    token: uuid.UUID,
+    delay_seconds: float = 0,
+    notes: Notes | None = None,
+) -> Job:
     """Give the job back without spending the attempt: the work was stopped by us. Raises LeaseLost."""
     job = await moves.held(session, job_id, token)
-    await moves.close_attempt(session, token, "released")
+    await moves.close_attempt(session, token, "released", notes=notes)
     log.info("job.released", job_id=str(job.id), kind=job.kind)
     if job.cancel_requested_at is not None:
         return await moves.end(session, job, JobState.CANCELLED, CANCELLED, token=token)
     return await moves.requeue(session, job, token=token, delay_seconds=delay_seconds, attempt=Job.attempt - 1)
 
 
-async def confirm_cancel(session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID) -> Job:
+async def confirm_cancel(
+    session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID, notes: Notes | None = None
+) -> Job:
     """The work has stopped as asked. Raises LeaseLost."""
     job = await moves.held(session, job_id, token)
-    await moves.close_attempt(session, token, "cancelled", CANCELLED)
+    await moves.close_attempt(session, token, "cancelled", CANCELLED, notes)
     return await moves.end(session, job, JobState.CANCELLED, CANCELLED, token=token)
 
 

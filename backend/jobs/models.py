@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     ForeignKey,
     ForeignKeyConstraint,
@@ -15,14 +16,14 @@ from sqlalchemy import (
     Text,
     func,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.core.db import Base, Identified, Timestamped
 
 
 class JobState(StrEnum):
-    """Where a job stands; every move is one conditional UPDATE in `jobs.moves.move`."""
+    """Where a job stands; every move is one conditional UPDATE, in `jobs.moves` or, for a claim, `jobs.claims`."""
 
     QUEUED = "queued"  #: put here by `start`, a release, a lost lease or a retry; taken out by a worker's claim
     RUNNING = "running"  #: put here by a claim; taken out by finish, fail, release, or the reaper when the lease ends
@@ -48,9 +49,18 @@ class Job(Identified, Timestamped, Base):
         ),
         CheckConstraint("(state = 'running') = (lease_token IS NOT NULL)", name="lease"),
         CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
+        CheckConstraint("priority BETWEEN 1 AND 3", name="priority"),
         Index("ix_jobs_claim", "queue", "priority", "run_at", "id", postgresql_where="state = 'queued'"),
+        # The next project that has a due job, and its oldest, without passing over the others' (jobs.claims).
+        Index("ix_jobs_turn", "queue", "priority", "project_id", "run_at", "id", postgresql_where="state = 'queued'"),
+        Index("ix_jobs_parent_id", "parent_id", postgresql_where="parent_id IS NOT NULL"),
         Index("ix_jobs_lease", "lease_until", postgresql_where="state = 'running'"),
         Index("ix_jobs_completed", "kind", "finished_at", postgresql_where="state = 'completed'"),
+        # The admins' page: newest first at any depth; what failed; and, in job_attempts, what ended of late.
+        Index("ix_jobs_created_at_id", "created_at", "id"),
+        Index(
+            "ix_jobs_unsuccessful", "state", "finished_at", "queue", postgresql_where="state IN ('failed', 'cancelled')"
+        ),
         Index("ix_jobs_project_id_created_at_id", "project_id", "created_at", "id"),
         Index("ix_jobs_video_id_created_at", "video_id", "created_at"),
         Index(
@@ -68,6 +78,7 @@ class Job(Identified, Timestamped, Base):
     owner_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
     video_id: Mapped[uuid.UUID | None]
     parent_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    required: Mapped[bool] = mapped_column(server_default="false")  #: its parent is not done without it
     args: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     dedupe_key: Mapped[str | None] = mapped_column(String(200))
 
@@ -98,7 +109,41 @@ class JobAttempt(Base):
     attempt: Mapped[int] = mapped_column(SmallInteger)
     worker: Mapped[str] = mapped_column(String(120))
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    finished_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None] = mapped_column(index=True)
     outcome: Mapped[str | None] = mapped_column(String(20))
     error_code: Mapped[str | None] = mapped_column(String(60))
     error_message: Mapped[str | None] = mapped_column(Text)
+    log_tail: Mapped[str | None] = mapped_column(Text)  #: what the work noted last, at most `attempts.LOG_BYTES`
+    command: Mapped[str | None] = mapped_column(Text)  #: the tools it ran, addresses without their signatures
+
+
+class QueueState(Base):
+    """What was decided about a queue; one without a row runs."""
+
+    __tablename__ = "queues"
+
+    name: Mapped[str] = mapped_column(String(30), primary_key=True)
+    paused_at: Mapped[datetime | None]
+    paused_by: Mapped[str | None] = mapped_column(String(320))
+
+
+class WorkerRow(Base):
+    """One worker process: written at its start, renewed each few seconds, and at a graceful end `stopped_at`."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(120), index=True)  #: as in `jobs.worker` and `job_attempts.worker`
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int]
+    version: Mapped[str] = mapped_column(String(60))
+    queues: Mapped[list[str]] = mapped_column(ARRAY(String))
+    kinds: Mapped[list[str]] = mapped_column(ARRAY(String))
+    slots: Mapped[int] = mapped_column(SmallInteger)
+    running: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    load: Mapped[float] = mapped_column(server_default="0")  #: its host's, over one minute
+    memory_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")  #: resident, of the worker itself
+    gpus: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_seen_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+    stopped_at: Mapped[datetime | None]

@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import CTE, ColumnElement, Update, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.db import after_commit
 from backend.core.queue import doorbell, registry
 from backend.jobs import progress
+from backend.jobs.attempts import Notes
 from backend.jobs.models import Job, JobAttempt, JobState
 
 log = structlog.get_logger(__name__)
@@ -42,9 +43,13 @@ async def move(
     target: JobState,
     *,
     token: uuid.UUID | None = None,
+    beside: CTE | None = None,
     **values: Any,
 ) -> Job | None:
-    """The only statement that changes a state; None when the job is elsewhere, or held under another token."""
+    """Change a state (a claim does so too, in `jobs.claims`); None: the job is elsewhere or held under another token.
+
+    `beside` is done in the same statement, whatever becomes of the move.
+    """
     held = Job.lease_token == token if token is not None else Job.lease_token.is_(None)
     lease: dict[str, Any] = {} if target == JobState.RUNNING else {"lease_token": None, "lease_until": None}
     statement = (
@@ -54,6 +59,8 @@ async def move(
         .values(state=target, updated_at=func.clock_timestamp(), **lease, **values)
         .returning(Job)
     )
+    if beside is not None:
+        statement = statement.add_cte(beside)
     return await session.scalar(statement, execution_options={"synchronize_session": False, "populate_existing": True})
 
 
@@ -108,9 +115,20 @@ async def tell_domain(session: AsyncSession, job: Job, state: JobState, error: J
     announce(session, job)
 
 
-async def close_attempt(session: AsyncSession, token: uuid.UUID, outcome: str, error: JobError | None = None) -> None:
-    """Write how the attempt under this token ended."""
-    await session.execute(
+async def close_attempt(
+    session: AsyncSession,
+    token: uuid.UUID,
+    outcome: str,
+    error: JobError | None = None,
+    notes: Notes | None = None,
+) -> None:
+    """Write how the attempt under this token ended, and what it noted."""
+    await session.execute(closing(token, outcome, error, notes))
+
+
+def closing(token: uuid.UUID, outcome: str, error: JobError | None = None, notes: Notes | None = None) -> Update:
+    """The statement of `close_attempt`."""
+    return (
         update(JobAttempt)
         .where(JobAttempt.lease_token == token)
         .values(
@@ -118,8 +136,14 @@ async def close_attempt(session: AsyncSession, token: uuid.UUID, outcome: str, e
             outcome=outcome,
             error_code=error.code if error else None,
             error_message=error.message if error else None,
+            **note_columns(notes),
         )
     )
+
+
+def note_columns(notes: Notes | None) -> dict[str, Any]:
+    """Notes as the columns of an attempt; without any, those written before stay."""
+    return {"log_tail": notes.log_tail, "command": notes.commands} if notes and notes.version else {}
 
 
 def error_columns(error: JobError | None) -> dict[str, Any]:

@@ -4,13 +4,14 @@ import math
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.paging import Order
-from backend.jobs.models import Job, JobState
+from backend.jobs.models import LIVE_STATES, Job, JobState
 from backend.jobs.schemas import JobOut, JobQuery, Pagination, from_row
 from backend.orgs.access import Actor, visible
 
@@ -79,6 +80,31 @@ async def estimated_seconds(session: AsyncSession, kind: str) -> float | None:
 async def find_job(session: AsyncSession, job_id: uuid.UUID) -> Job | None:
     """The newest row, whoever asks: permission was checked before."""
     return await session.scalar(select(Job).where(Job.id == job_id), execution_options={"populate_existing": True})
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """How many required children of a job wait or run, are completed, and ended otherwise."""
+
+    live: int
+    completed: int
+    failed: int
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is missing: all are completed."""
+        return self.live == self.failed == 0
+
+
+async def children_of(session: AsyncSession, job_id: uuid.UUID) -> Children:
+    """How the required children of a job stand; the other children are no condition for anything."""
+    rows = await session.execute(
+        select(Job.state, func.count().label("jobs")).where(Job.parent_id == job_id, Job.required).group_by(Job.state)
+    )
+    counts: dict[str, int] = {row.state: row.jobs for row in rows}
+    completed = counts.pop(JobState.COMPLETED, 0)
+    live = sum(counts.pop(state, 0) for state in LIVE_STATES)
+    return Children(live, completed, sum(counts.values()))
 
 
 async def latest_for_videos(

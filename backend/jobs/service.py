@@ -15,13 +15,14 @@ from backend.core.queue import registry
 from backend.jobs import moves
 from backend.jobs.models import LIVE_STATES, Job, JobState
 from backend.jobs.moves import CANCELLED, JobError, LeaseLost
-from backend.jobs.queries import find_job, latest_for_videos, list_jobs, public, public_many
+from backend.jobs.queries import children_of, find_job, latest_for_videos, list_jobs, public, public_many
 from backend.orgs.access import Actor
 
 __all__ = [
     "JobError",
     "LeaseLost",
     "cancel_job",
+    "children_of",
     "find_job",
     "latest_for_videos",
     "list_jobs",
@@ -47,11 +48,14 @@ async def start(
     delay_seconds: float | None = None,
     dedupe_key: str | None = None,
     parent_id: uuid.UUID | None = None,
+    required: bool = False,
 ) -> Job:
     """Queue a job in the caller's transaction; the bell rings after the commit.
 
     With a `dedupe_key` that a queued or running job has, that job is answered and none is made. `run_at`, or now and
-    `delay_seconds`, is the earliest time it runs. Raises UnknownKind.
+    `delay_seconds`, is the earliest time it runs. A `required` child counts in `children_of` its parent.
+
+    Raises UnknownKind.
     """
     task = registry.get(kind)
     await session.flush()  # a video added by the caller has to be there for the foreign key
@@ -65,6 +69,7 @@ async def start(
             owner_id=owner_id,
             video_id=video_id,
             parent_id=parent_id,
+            required=required,
             args=args or {},
             priority=priority,
             run_at=run_at if run_at is not None else moves.in_seconds(delay_seconds or 0),

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from backend.accounts.access import ask_to_sign_in
 from backend.accounts.sessions import Identity, authenticate
 from backend.core.db import Base, transaction
-from backend.core.errors import NotFound, Unauthenticated
+from backend.core.errors import Forbidden, NotFound, Unauthenticated
 from backend.orgs.models import Project, ProjectMember
 
 M = TypeVar("M", bound=Base)
@@ -62,6 +62,37 @@ CurrentActor = Annotated[Actor, Depends(_current)]
 OptionalActor = Annotated[Actor | None, Depends(_optional)]
 #: Whoever is signed in; for pages: the browser is sent to the login page when nobody is, and back afterwards.
 PageActor = Annotated[Actor, Depends(_page)]
+
+
+async def _admin(actor: CurrentActor) -> Actor:
+    return _must_be(actor, actor.is_admin)
+
+
+async def _auditor(actor: CurrentActor) -> Actor:
+    return _must_be(actor, actor.user.may_audit)
+
+
+async def _admin_page(actor: PageActor) -> Actor:
+    return _must_be(actor, actor.is_admin)
+
+
+async def _auditor_page(actor: PageActor) -> Actor:
+    return _must_be(actor, actor.user.may_audit)
+
+
+def _must_be(actor: Actor, allowed: bool) -> Actor:
+    if not allowed:
+        raise Forbidden
+    return actor
+
+
+#: An admin; 401 when nobody is signed in, 403 for everybody else. For all that changes something.
+AdminActor = Annotated[Actor, Depends(_admin)]
+#: An admin or an auditor. For looking only.
+AuditorActor = Annotated[Actor, Depends(_auditor)]
+#: The same two for pages: who is not signed in is sent to the login page.
+AdminPageActor = Annotated[Actor, Depends(_admin_page)]
+AuditorPageActor = Annotated[Actor, Depends(_auditor_page)]
 
 
 async def load_actor(session: AsyncSession, identity: Identity) -> Actor:

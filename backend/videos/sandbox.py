@@ -5,13 +5,17 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 # Decoding 40 megapixels with sixteen reference frames stays under this; a decoder gone wild does not.
 MEMORY_BYTES = 3 * 1024**3
 STDERR_BYTES = 16 * 1024
 READ_BYTES = 64 * 1024
+
+#: Told of each command before it runs, addresses and all, by whoever wants to keep it.
+on_command: ContextVar[Callable[[Sequence[str]], None] | None] = ContextVar("on_command", default=None)
 
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _CONTROL = re.compile(r"[^\n\x20-\x7e]")
@@ -62,6 +66,8 @@ async def run_tool(
 
     Raises ToolMissing, ToolTimeout, ToolOutputTooLarge (stdout past `max_output_bytes`).
     """
+    if (tell := on_command.get()) is not None:
+        tell(args)
     # The CPU limit is only the backstop for a tool that lost its parent; the wall limit is the one that counts.
     cpu_seconds = 2 * int(timeout_seconds) + 5
     process = await asyncio.create_subprocess_exec(

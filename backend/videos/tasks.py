@@ -1,6 +1,7 @@
 """The work on videos that is done in the background."""
 
 import asyncio
+import shlex
 import tempfile
 import uuid
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from backend.jobs.running import JobError, Run
 from backend.videos import media
 from backend.videos.media_info import MediaInfo
 from backend.videos.models import Upload, Video, VideoStatus
+from backend.videos.sandbox import on_command
 from backend.videos.service import cancel_processing, mark_processing
 from backend.videos.uploads import LATE_ARRIVAL
 
@@ -92,11 +94,13 @@ async def process_video(run: Run) -> None:
         video = await session.get(Video, run.video_id)
     if video is None:
         return
+    on_command.set(lambda command: run.command(shlex.join(command)))
     # A hidden video is processed too: its deletion may yet be undone.
     try:
         info, poster_key = await _examine(run, video)
     except media.MediaError as error:
         log.info("video.media_error", video_id=str(video.id), code=error.code, detail=error.detail)
+        run.note(f"{error.code}: {error.detail or error.message}")
         raise JobError(error.code, error.message, retryable=error.retryable) from error
     except StorageUnavailable as error:
         raise JobError(error.code, error.message, retryable=True) from error

@@ -221,7 +221,7 @@ async def test_a_running_job_is_cancelled_across_processes(jobs: Jobs, workers: 
     assert len(story.lines()) == 1
 
 
-def test_an_idle_worker_costs_little(workers: Workers) -> None:
+def test_an_idle_worker_costs_little(client: object, workers: Workers) -> None:
     """Ten seconds would be exact; three are enough to see a loop that spins."""
     worker = workers.start()
     deadline = time.monotonic() + 30

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from backend.config import settings
+
 #: A task's function; it is given a `jobs.running.Run`.
 Handler = Callable[[Any], Awaitable[None]]
 #: Called inside the transaction that moves the job, so that the domain rows move with it.
@@ -105,7 +107,8 @@ def task(
     return declare
 
 
-#: What a worker does when the bell of its queue rings.
+#: What a worker does when the bell of its queue rings. When it raises, SQS rings again later; ARQ leaves it to the
+#: workers' own look.
 Answer = Callable[[], Awaitable[None]]
 
 
@@ -143,6 +146,17 @@ class DoorbellHolder:
         if self._bell is not None:
             bell, self._bell = self._bell, None
             await bell.close()
+
+
+def make_doorbell() -> Doorbell:
+    """The bell that the settings choose (`DOORBELL`); only its library is loaded."""
+    if settings.doorbell == "sqs":
+        from backend.core.queue.sqs_queue import SqsDoorbell
+
+        return SqsDoorbell()
+    from backend.core.queue.arq_queue import ArqDoorbell
+
+    return ArqDoorbell()
 
 
 doorbell = DoorbellHolder()

@@ -65,7 +65,10 @@ def ring_function(answer: Answer) -> Function:
     """The one ARQ function: it answers the bell, and leaves which job to run to the database."""
 
     async def run_job(ctx: dict[Any, Any], job_id: str) -> None:
-        await answer()
+        try:
+            await answer()
+        except Exception as error:  # the sweep looks again in a second; ARQ itself would log a page
+            log.warning("bell.answer_failed", job_id=job_id, error=repr(error))
 
     return func(run_job, name="run_job", keep_result=0, max_tries=1)
 

@@ -1,0 +1,42 @@
+"""Queues that are paused give out no jobs; what runs already goes on."""
+
+from collections.abc import Sequence
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from backend.jobs.models import QueueState
+
+log = structlog.get_logger(__name__)
+
+
+async def pause(session: AsyncSession, name: str, *, by: str | None) -> QueueState:
+    """Give out no more jobs of this queue; it stays paused since the first time. `by` is who did it, for people."""
+    return await _set(session, name, paused=True, by=by)
+
+
+async def resume(session: AsyncSession, name: str) -> QueueState:
+    """Give out jobs again; workers notice within about a second."""
+    return await _set(session, name, paused=False, by=None)
+
+
+async def list_queues(session: AsyncSession) -> Sequence[QueueState]:
+    """Queues that are or were paused, by name; others have no row."""
+    return (await session.scalars(select(QueueState).order_by(QueueState.name))).all()
+
+
+async def _set(session: AsyncSession, name: str, *, paused: bool, by: str | None) -> QueueState:
+    statement = insert(QueueState).values(name=name, paused_at=func.now() if paused else None, paused_by=by)
+    update = {
+        "paused_at": func.coalesce(QueueState.paused_at, func.now()) if paused else None,
+        "paused_by": func.coalesce(QueueState.paused_by, by) if paused else None,
+    }
+    row: QueueState | None = await session.scalar(
+        statement.on_conflict_do_update(index_elements=["name"], set_=update).returning(QueueState),
+        execution_options={"populate_existing": True},
+    )
+    assert row is not None
+    log.info("queue.paused" if paused else "queue.resumed", queue=name, by=by)
+    return row

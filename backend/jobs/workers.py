@@ -1,0 +1,179 @@
+"""Who works: a row for each worker process, renewed each few seconds, and read by the database's clock."""
+
+import asyncio
+import os
+import shutil
+import socket
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from backend import __version__
+from backend.core.db import transaction
+from backend.core.queue import registry
+from backend.jobs.models import WorkerRow
+from backend.jobs.running import Runner
+
+log = structlog.get_logger(__name__)
+
+BEAT_SECONDS = 5.0
+#: A worker not heard of for this long is lost.
+ALIVE_SECONDS = 3 * BEAT_SECONDS
+LISTED = timedelta(days=1)
+KEPT = timedelta(days=7)
+
+_GPU_FIELDS = ("name", "memory.total", "memory.used", "utilization.gpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker process: `alive`, `stopped` when it was asked to, or `lost`. `load` is its host's over one minute."""
+
+    id: uuid.UUID
+    name: str
+    host: str
+    pid: int
+    version: str
+    queues: list[str]
+    kinds: list[str]
+    slots: int
+    running: int
+    load: float
+    memory_bytes: int
+    gpus: list[dict[str, Any]]
+    started_at: datetime
+    last_seen_at: datetime
+    stopped_at: datetime | None
+    state: Literal["alive", "stopped", "lost"]
+
+
+async def list_workers(session: AsyncSession) -> list[Worker]:
+    """The workers of the last day, newest first."""
+    seen = WorkerRow.last_seen_at > func.now() - timedelta(seconds=ALIVE_SECONDS)
+    rows = await session.execute(
+        select(WorkerRow, seen)
+        .where(WorkerRow.last_seen_at > func.now() - LISTED)
+        .order_by(WorkerRow.started_at.desc(), WorkerRow.name)
+    )
+    columns = [column.name for column in WorkerRow.__table__.columns]
+    return [
+        Worker(
+            **{name: getattr(row, name) for name in columns},
+            state="stopped" if row.stopped_at is not None else "alive" if alive else "lost",
+        )
+        for row, alive in rows
+    ]
+
+
+class Registration:
+    """This process's row."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.id = uuid.uuid4()
+        self._runner = runner
+
+    async def keep(self) -> None:
+        """Write the row and renew it until cancelled; a database that is away is waited for."""
+        failing = False
+        first = True
+        while True:
+            try:
+                await self.beat()
+                if first:
+                    await forget_old()
+                first = failing = False
+            except Exception as error:
+                if not failing:
+                    log.warning("worker.not_registered", error=repr(error))
+                failing = True
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def beat(self) -> None:
+        """Say that this process is here, and what it does."""
+        gpus = await read_gpus()
+        now = {
+            "running": len(self._runner.job_ids),
+            "load": os.getloadavg()[0],
+            "memory_bytes": resident_bytes(),
+            "gpus": gpus,
+            "kinds": registry.kinds(),
+        }
+        fixed = {
+            "id": self.id,
+            "name": self._runner.worker,
+            "host": socket.gethostname()[:255],
+            "pid": os.getpid(),
+            "version": __version__,
+            "queues": self._runner.queues,
+            "slots": self._runner.slots,
+        }
+        statement = insert(WorkerRow).values(**fixed, **now)
+        async with transaction() as session:
+            await session.execute(
+                statement.on_conflict_do_update(index_elements=["id"], set_={**now, "last_seen_at": func.now()})
+            )
+
+    async def stop(self) -> None:
+        """Say that this process ends as it was asked to. Never raises: the row then counts as lost."""
+        try:
+            async with transaction() as session:
+                await session.execute(
+                    update(WorkerRow)
+                    .where(WorkerRow.id == self.id)
+                    .values(stopped_at=func.now(), last_seen_at=func.now(), running=0)
+                )
+        except Exception as error:
+            log.warning("worker.stop_not_written", error=repr(error))
+
+
+async def forget_old() -> None:
+    """Remove the rows of workers that ended long ago."""
+    async with transaction() as session:
+        await session.execute(delete(WorkerRow).where(WorkerRow.last_seen_at < func.now() - KEPT))
+
+
+def resident_bytes() -> int:
+    """Memory this process holds, without its children."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def read_gpus() -> list[dict[str, Any]]:
+    """What `nvidia-smi` tells of each GPU (memory in MiB, use in percent); none where there is no such tool."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    try:
+        async with asyncio.timeout(BEAT_SECONDS):
+            process = await asyncio.create_subprocess_exec(
+                tool,
+                f"--query-gpu={','.join(_GPU_FIELDS)}",
+                "--format=csv,noheader,nounits",
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            try:
+                output, _ = await process.communicate()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+    except (OSError, TimeoutError):
+        return []
+    return parse_gpus(output.decode(errors="replace")) if process.returncode == 0 else []
+
+
+def parse_gpus(text: str) -> list[dict[str, Any]]:
+    """The lines of `nvidia-smi --format=csv,noheader,nounits` as rows; what is "[N/A]" there is None here."""
+    rows: list[dict[str, Any]] = []
+    for line in text.splitlines():
+        name, *numbers = (part.strip() for part in line.split(","))
+        if len(numbers) == 3:
+            total, used, percent = (int(number) if number.isdecimal() else None for number in numbers)
+            rows.append({"name": name, "memory_mib": total, "memory_used_mib": used, "use_percent": percent})
+    return rows
