@@ -94,6 +94,7 @@ def create_app() -> FastAPI:
     app.add_middleware(middleware.RequestContext)
     web.install_error_handlers(app)
     app.get("/health", tags=["health"])(health)
+    app.get("/api/v1/health", tags=["health"])(health)
     app.get("/ready", tags=["health"], responses={503: {"model": Readiness}})(ready)
     app.mount("/static", BuiltFiles(directory=web.DIST, check_dir=False), name="static")
     app.get("/docs", include_in_schema=False)(docs)

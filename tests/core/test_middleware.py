@@ -1,11 +1,13 @@
 """What every request meets before a route: ids, headers, bodies that can be read, addresses without tricks."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
+from backend.core import middleware
 from tests.conftest import Person
 
 LOGIN = "/api/auth/login"
@@ -69,6 +71,18 @@ async def test_a_body_over_one_megabyte_is_refused_before_it_is_read(client: htt
 
     answer = await client.post(LOGIN, content=stream(), headers={"Content-Type": "application/json"})
     assert code(answer) == (413, "body_too_large")
+
+
+async def test_a_body_that_drips_is_given_up(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "BODY_SECONDS", 0.05)
+
+    async def drip() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(1)
+        yield b"}"
+
+    answer = await client.post(LOGIN, content=drip(), headers={"Content-Type": "application/json"})
+    assert code(answer) == (400, "malformed_body")
 
 
 @pytest.mark.parametrize("path", ["/health?x=%00", "/health?x=%ff", "/health?x=a%1bb", "/videos/%00", "/videos/%ff"])
