@@ -136,3 +136,11 @@ async def test_a_body_of_unknown_names_gets_a_short_answer(client: httpx.AsyncCl
     answer = await post(client, json.dumps(names).encode())
     assert code(answer) == (422, "validation_failed")
     assert len(answer.content) < 20_000
+
+
+async def test_a_missing_page_is_framed_like_all_others_for_who_is_logged_in(user: Person) -> None:
+    known = await user.browser.get("/nowhere")
+    assert known.status_code == 404
+    assert 'action="/logout"' in known.text
+    user.browser.cookies.clear()
+    assert 'action="/logout"' not in (await user.browser.get("/nowhere")).text
