@@ -6,10 +6,7 @@ again. What is run, and when, is decided by Postgres (backend/jobs/running.py): 
 
 import asyncio
 import contextlib
-import os
-import secrets
 import signal
-import socket
 from typing import Any, ClassVar
 
 import structlog
@@ -22,6 +19,7 @@ from backend.core.db import database
 from backend.core.queue import arq_queue, doorbell
 from backend.core.redis import redis
 from backend.core.storage import storage
+from backend.jobs.neighbours import worker_name
 from backend.jobs.running import Runner
 from backend.jobs.tasks import sweep, watch_cancels
 
@@ -32,8 +30,7 @@ class Work:
     """What this process holds while it works."""
 
     def __init__(self) -> None:
-        name = f"{socket.gethostname()[:80]}-{os.getpid()}-{secrets.token_hex(3)}"
-        self.runner = Runner(worker=name, queues=settings.worker_queues, slots=settings.worker_slots)
+        self.runner = Runner(worker=worker_name(), queues=settings.worker_queues, slots=settings.worker_slots)
         self._beside: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

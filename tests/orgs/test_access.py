@@ -157,6 +157,7 @@ async def test_an_ended_session_reaches_nothing(user: Person) -> None:
 ALLOWED: dict[str, str] = {
     "jobs/moves.py": "moves by id, state and lease; a person's job was loaded through the door before it gets here",
     "jobs/leases.py": "the worker's verbs, fenced by the lease token; no person asks",
+    "jobs/neighbours.py::disown": "the worker's: it ends the leases of workers that are gone",
     "jobs/service.py": "moves a job that was loaded through the door before it gets here",
     "jobs/queries.py::find_job": "the job's newest state, for a stream whose job was loaded through the door",
     "jobs/queries.py::latest_for_videos": "the jobs of videos that were loaded through the door",
