@@ -98,6 +98,7 @@ async def test_the_library(visitor: Visitor, tmp_path: Path) -> None:
     await expect(page.locator(".toast")).to_be_visible()
     await shoot(page, "library-undo")
     await page.get_by_role("button", name="Undo").click()
+    await page.get_by_role("button", name="Dismiss").click()
     await visitor.open("/dashboard?q=zebra+crossing")
     await shoot(page, "library-nothing-found")
     await visitor.open("/dashboard?status=failed")
@@ -105,7 +106,7 @@ async def test_the_library(visitor: Visitor, tmp_path: Path) -> None:
     for name, video_id in vars(scene).items():
         await visitor.open(f"/videos/{video_id}")
         if name == "ready":
-            await visitor.until("document.querySelector('video').readyState >= 1")
+            await visitor.until("document.querySelector('video').readyState >= 2")
         await shoot(page, f"video-{name}")
     await visitor.open(f"/videos/{scene.ready}")
     await page.get_by_role("button", name="Edit").click()
