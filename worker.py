@@ -6,10 +6,7 @@ again. What is run, and when, is decided by Postgres (backend/jobs/running.py): 
 
 import asyncio
 import contextlib
-import os
-import secrets
 import signal
-import socket
 from typing import Any, ClassVar
 
 import structlog
@@ -22,6 +19,7 @@ from backend.core.db import database
 from backend.core.queue import arq_queue, doorbell, make_doorbell
 from backend.core.redis import redis
 from backend.core.storage import storage
+from backend.jobs.neighbours import worker_name
 from backend.jobs.running import Runner
 from backend.jobs.tasks import sweep, watch_cancels
 from backend.jobs.workers import Registration
@@ -33,8 +31,7 @@ class Work:
     """What this process holds while it works."""
 
     def __init__(self) -> None:
-        name = f"{socket.gethostname()[:80]}-{os.getpid()}-{secrets.token_hex(3)}"
-        self.runner = Runner(worker=name, queues=settings.worker_queues, slots=settings.worker_slots)
+        self.runner = Runner(worker=worker_name(), queues=settings.worker_queues, slots=settings.worker_slots)
         self.registration = Registration(self.runner)
         self._beside: list[asyncio.Task[None]] = []
 
@@ -42,7 +39,6 @@ class Work:
         settings.check()
         logging.configure()
         database.open()
-        ping_quickly()
         redis.open()
         storage.open()
         doorbell.hang(make_doorbell())
@@ -71,19 +67,6 @@ class Work:
         await redis.close()
         await database.close()
         log.info("worker.stopped")
-
-
-def ping_quickly() -> None:
-    """Look after a pooled connection in one round trip instead of the driver's three: a job needs several of them."""
-
-    def ping(connection: Any) -> bool:
-        try:
-            connection.run_async(lambda raw: raw.fetchrow(";"))
-        except Exception:  # whatever it is: the pool makes new ones
-            return False
-        return True
-
-    database.engine.sync_engine.dialect.do_ping = ping  # type: ignore[method-assign,assignment]
 
 
 async def serve() -> None:

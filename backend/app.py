@@ -31,7 +31,7 @@ from backend.core.storage import storage
 from backend.jobs import api as jobs_api
 from backend.jobs import pages as jobs_pages
 from backend.orgs import api as orgs_api
-from backend.orgs.access import OptionalActor
+from backend.orgs.access import OptionalActor, identify
 from backend.videos import api as videos_api
 from backend.videos import pages as videos_pages
 from backend.videos import uploads_api
@@ -97,8 +97,9 @@ def create_app() -> FastAPI:
     app.add_middleware(middleware.Guard)
     app.add_middleware(middleware.RequestContext)
     app.add_middleware(Measured)
-    web.install_error_handlers(app)
+    web.install_error_handlers(app, identify)
     app.get("/health", tags=["health"])(health)
+    app.get("/api/v1/health", tags=["health"])(health)
     app.get("/ready", tags=["health"], responses={503: {"model": Readiness}})(ready)
     app.mount("/static", BuiltFiles(directory=web.DIST, check_dir=False), name="static")
     app.get("/docs", include_in_schema=False)(docs)

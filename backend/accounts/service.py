@@ -128,7 +128,7 @@ async def change_password(*, identity: Identity, current: str, new: str) -> int:
     _check_password(new, field="new_password", email=user.email, name=user.name)
     await hit("password", str(user.id), per_minute=settings.login_attempts_per_minute)
     if not await verify_password(current, user.password_hash):
-        raise ValidationFailed(fields={"current_password": "This is not your present password."})
+        raise ValidationFailed(fields={"current_password": "This is not your current password."})
     password_hash = await hash_password(new)
     async with transaction() as session:
         row = await session.get_one(User, user.id, with_for_update=True)

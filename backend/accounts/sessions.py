@@ -210,6 +210,16 @@ async def _identity(session: AsyncSession, via: Literal["cookie", "bearer"], *wh
     return Identity(user=user, session_id=session_id, via=via)
 
 
+async def is_live(session: AsyncSession, session_id: uuid.UUID) -> bool:
+    """Whether a session that was recognised before has neither ended nor been revoked since."""
+    found = await session.scalar(
+        select(LoginSession.id).where(
+            LoginSession.id == session_id, LoginSession.revoked_at.is_(None), LoginSession.expires_at > func.now()
+        )
+    )
+    return found is not None
+
+
 # --- listing and ending ----------------------------------------------------------------------------------------------
 
 

@@ -67,6 +67,7 @@ class Database:
             pool_pre_ping=True,
             connect_args={
                 "timeout": 5,
+                "command_timeout": 30,  # a database that hangs is answered as one that is away
                 "server_settings": {"timezone": "UTC", "application_name": "dailies"},
             },
         )

@@ -1,5 +1,6 @@
 """What happens to every request before a route sees it: an id, a readable body, a sender that may be trusted."""
 
+import asyncio
 import json
 import re
 import time
@@ -26,6 +27,7 @@ from backend.core.web import client_ip, error_response, on_unexpected, sender_ip
 log = structlog.get_logger(__name__)
 
 MAX_BODY_BYTES = 1_000_000
+BODY_SECONDS = 30
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}
 FORM_TYPES = {"application/x-www-form-urlencoded", "multipart/form-data"}
 JSON_ONLY_PATHS = {"/upload", "/videos"}
@@ -148,12 +150,24 @@ def check_sender(request: Request) -> None:
 
 
 async def read_body(request: Request, receive: Receive) -> bytes:
-    """The whole body. Raises BodyTooLarge over 1 MB, before reading when the length is declared."""
+    """The whole body.
+
+    Raises BodyTooLarge over 1 MB, before reading when the length is declared; MalformedBody when it is cut short or
+    takes longer than 30 s.
+    """
     declared = request.headers.get("content-length", "0")
     if not declared.isdigit():
         raise MalformedBody("The Content-Length is not a number.")
     if int(declared[:12]) > MAX_BODY_BYTES:
         raise BodyTooLarge
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _collect(receive)
+    except TimeoutError:
+        raise MalformedBody("The request body did not arrive in time.") from None
+
+
+async def _collect(receive: Receive) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:

@@ -2,9 +2,10 @@
 
 import json
 import unicodedata
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -100,15 +101,23 @@ def local_path(target: str | None, default: str = "/dashboard") -> str:
 # --- the answer ------------------------------------------------------------------------------------------------------
 
 
-@cache
-def _manifest() -> dict[str, str]:
+@lru_cache(maxsize=1)
+def _manifest(built_at: int) -> dict[str, str]:
     path = DIST / "manifest.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def _built_at() -> int:
+    """When the front end was built (ns), so that a running server follows a new build; its old files are gone."""
+    try:
+        return (DIST / "manifest.json").stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def asset(name: str) -> str:
     """The address of a built front-end file; its name holds a hash, so that it may be cached for ever."""
-    return f"/static/{_manifest().get(name, name)}"
+    return f"/static/{_manifest(_built_at()).get(name, name)}"
 
 
 @cache
@@ -279,12 +288,25 @@ async def on_unexpected(request: Request, error: Exception) -> Response:
     return error_response(request, AppError())
 
 
-def install_error_handlers(app: FastAPI) -> None:
-    """Give `app` one error shape for everything that can go wrong."""
+def install_error_handlers(app: FastAPI, identify: Callable[[Request], Awaitable[object]]) -> None:
+    """Give `app` one error shape for everything that can go wrong.
+
+    `identify` notes who asks in `request.state.actor`: an address without a route has nobody else to do so, and its
+    page is framed like all others for who is logged in.
+    """
+
+    async def on_http_exception(request: Request, error: Exception) -> Response:
+        if wants_html(request):
+            try:
+                await identify(request)
+            except (AppError, DBAPIError, OSError, TimeoutError) as failure:
+                log.info("error_page.nobody", error=type(failure).__name__)
+        return await _on_http_exception(request, error)
+
     app.add_exception_handler(AppError, _on_app_error)
     app.add_exception_handler(SeeOther, _on_see_other)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(HTTPException, on_http_exception)
     for kind in (PoolTimeout, DBAPIError, ConnectionError, TimeoutError):
         app.add_exception_handler(kind, _on_database_error)
     app.add_exception_handler(Exception, on_unexpected)

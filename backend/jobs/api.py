@@ -42,12 +42,12 @@ async def list_jobs(query: Annotated[JobQuery, Query()], actor: CurrentActor) ->
 
 
 @router.get("/api/jobs/{job_id}", responses=errors(401, 404, 503), summary="One job")
-@router.get("/api/videos/jobs/{job_id}", include_in_schema=False)
+@router.get("/api/videos/jobs/{job_id}", responses=errors(401, 404, 503), summary="One job")
 async def get_job(job_id: uuid.UUID, actor: CurrentActor) -> JobOut:
     return (await _visible_state(actor, job_id)).job
 
 
-@router.get("/jobs/{job_id}", include_in_schema=False, response_model=JobOut)
+@router.get("/jobs/{job_id}", response_model=JobOut, responses=errors(401, 404, 503), summary="One job")
 async def get_job_at_page(request: Request, job_id: uuid.UUID, actor: OptionalActor) -> JobOut | Response:
     """JSON for programs; a browser is sent to the video the job works on."""
     if actor is None:
@@ -59,8 +59,10 @@ async def get_job_at_page(request: Request, job_id: uuid.UUID, actor: OptionalAc
 
 
 @router.get("/api/jobs/{job_id}/stream", response_class=EventSourceResponse, responses=_STREAM, summary="Follow a job")
-@router.get("/jobs/{job_id}/stream", response_class=EventSourceResponse, include_in_schema=False)
-@router.get("/api/videos/jobs/{job_id}/stream", response_class=EventSourceResponse, include_in_schema=False)
+@router.get("/jobs/{job_id}/stream", response_class=EventSourceResponse, responses=_STREAM, summary="Follow a job")
+@router.get(
+    "/api/videos/jobs/{job_id}/stream", response_class=EventSourceResponse, responses=_STREAM, summary="Follow a job"
+)
 async def stream_job(job_id: uuid.UUID, actor: CurrentActor, last_event_id: LastEventId = None) -> Response:
     """Closes at the end of the job. Come back with `Last-Event-ID` after a lost connection, as browsers do."""
     if live.has_seen_end(await _visible_state(actor, job_id), last_event_id):

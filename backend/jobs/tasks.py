@@ -12,6 +12,7 @@ import structlog
 
 from backend.core.db import transaction
 from backend.jobs import leases
+from backend.jobs.neighbours import disown
 from backend.jobs.running import Runner
 
 log = structlog.get_logger(__name__)
@@ -29,6 +30,8 @@ async def sweep(runner: Runner) -> None:
     """Rescue jobs of lost workers, and fill free slots with due jobs no bell announced, until the runner closes."""
 
     async def once() -> None:
+        async with transaction() as session:
+            await disown(session)
         await reap()
         while await runner.look():
             pass

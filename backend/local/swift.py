@@ -47,6 +47,8 @@ pipeline = catch_errors gatekeeper cache s3api tempauth bulk slo dlo proxy-serve
 use = egg:swift#proxy
 allow_account_management = true
 account_autocreate = true
+# There is one device: taking it out of service for a minute after an error (a full disk) would take everything down.
+error_suppression_interval = 0
 cors_allow_origin = {origins}
 cors_expose_headers = ETag
 [filter:catch_errors]

@@ -42,7 +42,8 @@ async def _current(request: Request) -> Actor:
     return actor
 
 
-async def _optional(request: Request) -> Actor | None:
+async def identify(request: Request) -> Actor | None:
+    """Whoever sends the request, also noted in `request.state.actor`; None when nobody is logged in."""
     try:
         return await _current(request)
     except Unauthenticated:
@@ -59,7 +60,7 @@ async def _page(request: Request) -> Actor:
 #: Whoever is signed in; 401 when nobody is.
 CurrentActor = Annotated[Actor, Depends(_current)]
 #: Whoever is signed in, or None.
-OptionalActor = Annotated[Actor | None, Depends(_optional)]
+OptionalActor = Annotated[Actor | None, Depends(identify)]
 #: Whoever is signed in; for pages: the browser is sent to the login page when nobody is, and back afterwards.
 PageActor = Annotated[Actor, Depends(_page)]
 

@@ -1,7 +1,7 @@
 """The API of videos."""
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response, status
 
@@ -16,16 +16,19 @@ from backend.videos.search import VideoQuery
 router = APIRouter(tags=["videos"])
 
 
+_CONFIRMED: dict[int | str, dict[str, Any]] = {
+    200: {"model": VideoOut, "description": "Confirmed before"},
+    **errors(400, 401, 403, 404, 409, 410, 413, 415, 422, 503),
+}
+
+
 @router.post(
     "/api/videos",
     status_code=status.HTTP_201_CREATED,
-    responses={
-        200: {"model": VideoOut, "description": "Confirmed before"},
-        **errors(400, 401, 403, 404, 409, 410, 413, 415, 422, 503),
-    },
+    responses=_CONFIRMED,
     summary="Confirm an upload",
 )
-@router.post("/videos", status_code=status.HTTP_201_CREATED, include_in_schema=False)
+@router.post("/videos", status_code=status.HTTP_201_CREATED, responses=_CONFIRMED, summary="Confirm an upload")
 async def confirm_upload(body: ConfirmIn, actor: CurrentActor, response: Response) -> VideoOut:
     """Looks at the object and makes the video, whose processing is then queued. The same again answers 200 and the same
     video."""
@@ -53,7 +56,7 @@ async def list_videos(query: Annotated[VideoQuery, Query()], actor: CurrentActor
     return await service.public_page(page)
 
 
-@router.get("/videos", include_in_schema=False, response_model=VideoListOut)
+@router.get("/videos", response_model=VideoListOut, responses=errors(400, 401, 422, 503), summary="List videos")
 async def list_videos_at_page(
     request: Request, query: Annotated[VideoQuery, Query()], actor: OptionalActor, session: SessionDep
 ) -> VideoListOut | Response:

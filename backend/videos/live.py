@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from sse_starlette import ServerSentEvent
 
+from backend.accounts.sessions import is_live
 from backend.core.db import transaction
 from backend.core.events import Closed, Payload, hub, message
 from backend.core.web import templates
@@ -36,11 +37,11 @@ async def library_events(*, actor: Actor, seen: str | None) -> AsyncIterator[Ser
     """
     until = time.monotonic() + STREAM_SECONDS
     with hub.subscribe(progress.project_topic(project_id) for project_id in actor.project_ids) as subscription:
-        before = await _look(actor)
-        if seen is not None and seen != before.mark:
-            for part in ("now", "library"):
-                yield _say(part, before)
         try:
+            before = await _look(actor)
+            if seen is not None and seen != before.mark:
+                for part in ("now", "library"):
+                    yield _say(part, before)
             while time.monotonic() < until:
                 payload = await subscription.next(QUIET_SECONDS)
                 job = _step(payload, {work.job.id for work in before.work if work.job.status == JobState.RUNNING})
@@ -78,7 +79,10 @@ async def video_events(*, video: Video) -> AsyncIterator[ServerSentEvent]:
 
 
 async def _look(actor: Actor) -> Snapshot:
+    """How things stand. Raises Closed when the session was ended meanwhile: the browser comes back, to the login."""
     async with transaction() as session:
+        if not await is_live(session, actor.session_id):
+            raise Closed
         return await look(session, actor=actor)
 
 

@@ -120,6 +120,7 @@ class Video(Identified, Timestamped, Base):
     content_type: Mapped[str] = mapped_column(String(100))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     s3_key: Mapped[str] = mapped_column(String(1024), unique=True)
+    etag: Mapped[str | None] = mapped_column(String(200))  #: of the object as it was confirmed
     poster_key: Mapped[str | None] = mapped_column(String(1024))
     job_id: Mapped[uuid.UUID | None]  #: the latest processing job
 
@@ -150,7 +151,7 @@ class Video(Identified, Timestamped, Base):
 
 
 class VideoCount(Base):
-    """How many videos a project shows and how many bytes they hold, by status. Kept by a trigger in the same transaction."""
+    """How many videos a project shows and their bytes, by status; kept by triggers in the transaction of the change."""
 
     __tablename__ = "video_counts"
 

@@ -152,7 +152,7 @@ async def row(request: Request, video_id: uuid.UUID, actor: PageActor, session: 
 async def heading(request: Request, video_id: uuid.UUID, actor: PageActor, session: SessionDep) -> Response:
     """Title, description and actions on its page."""
     video = await service.get_video(session, actor=actor, video_id=video_id)
-    return render(request, "videos/_heading.html", video=video, saved=False)
+    return render(request, "videos/_heading.html", video=await service.public(video), saved=False)
 
 
 @router.post("/videos/{video_id}/retry", include_in_schema=False)
@@ -213,8 +213,10 @@ async def edit(
             request, "videos/_edit.html", status=422, video=video, place=place, values=values, problems=problems
         )
     video = await service.update_video(session, video=video, title=texts.title, description=texts.description)
+    if not is_htmx(request):
+        return redirect(request, f"/videos/{video.id}")
     if place == "page":
-        response: Response = render(request, "videos/_heading.html", video=video, saved=True)
+        response: Response = render(request, "videos/_heading.html", video=await service.public(video), saved=True)
         return _telling(response, toast=_toast("Saved."))
     return _telling(_done(), **{"video:saved": True, "library:changed": True}, toast=_toast("Saved."))
 
@@ -237,8 +239,8 @@ async def delete(
 @router.post("/videos/{video_id}/restore", include_in_schema=False)
 async def restore(video_id: uuid.UUID, actor: PageActor, session: SessionDep) -> Response:
     """Undo a deletion in time."""
-    await service.restore_video(session, actor=actor, video_id=video_id)
-    return _telling(_done(), toast=_toast("It is back."))
+    video = await service.restore_video(session, actor=actor, video_id=video_id)
+    return _telling(_done(), toast=_toast(f"“{video.title}” is back."))
 
 
 def _done() -> Response:

@@ -115,8 +115,7 @@ async def process_video(run: Run) -> None:
 
 
 async def _examine(run: Run, video: Video) -> tuple[MediaInfo, str]:
-    if await storage.head(video.s3_key) is None:
-        raise JobError("upload_missing", "The file is no longer in the storage. Upload it again.")
+    await _check_object(video)
     # The address must outlive the slowest reader.
     source = await storage.presign_get(video.s3_key, expires_seconds=2 * _PROCESS_SECONDS, internal=True)
     limits = media.Limits(max_duration_seconds=settings.max_duration_seconds)
@@ -130,7 +129,17 @@ async def _examine(run: Run, video: Video) -> tuple[MediaInfo, str]:
         await media.poster(source, still, info, timeout_seconds=settings.poster_timeout_seconds, limits=limits)
         await run.report("poster", 90)
         await _store_poster(poster_key, still)
+    await _check_object(video)
     return info, poster_key
+
+
+async def _check_object(video: Video) -> None:
+    # The URL it came by may still be good: what is shown must be what was confirmed.
+    found = await storage.head(video.s3_key)
+    if found is None:
+        raise JobError("upload_missing", "The file is no longer in the storage. Upload it again.")
+    if video.etag is not None and found.etag != video.etag:
+        raise JobError("upload_mismatch", "The file was replaced after it had been confirmed. Upload it again.")
 
 
 async def _enter(run: Run, phase: str, percent: float) -> None:

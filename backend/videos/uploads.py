@@ -321,6 +321,7 @@ async def _make_video(
         content_type=ALLOWED_TYPES[extension_of(upload.s3_key)][0],
         size_bytes=found.size_bytes,
         s3_key=upload.s3_key,
+        etag=found.etag,
     )
     session.add(video)
     await session.flush()

@@ -35,9 +35,9 @@ _ACTIVITY = {
 Fact = tuple[str, str]
 
 
-def activity(status: str) -> str:
-    """What last happened to a video with this status, as one word."""
-    return _ACTIVITY.get(VideoStatus(status), status)
+def activity(video: Video) -> str:
+    """What last happened to a video, as one word."""
+    return "cancelled" if video.error_code == "cancelled" else _ACTIVITY[VideoStatus(video.status)]
 
 
 def codec(name: str) -> str:

@@ -240,6 +240,7 @@ def upgrade() -> None:
         sa.Column("content_type", sa.String(length=100), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("s3_key", sa.String(length=1024), nullable=False),
+        sa.Column("etag", sa.String(length=200), nullable=True),
         sa.Column("poster_key", sa.String(length=1024), nullable=True),
         sa.Column("job_id", sa.Uuid(), nullable=True),
         sa.Column("playable", sa.Boolean(), nullable=True),
@@ -268,7 +269,8 @@ def upgrade() -> None:
             "search",
             postgresql.TSVECTOR(),
             sa.Computed(
-                "to_tsvector('simple'::regconfig, regexp_replace(lower(title || ' ' || filename || ' ' || description), '[^[:alnum:]]+', ' ', 'g'))",
+                "to_tsvector('simple'::regconfig, regexp_replace(lower(title || ' ' || filename || ' ' "
+                "|| description), '[^[:alnum:]]+', ' ', 'g'))",
                 persisted=True,
             ),
             nullable=False,

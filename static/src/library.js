@@ -68,19 +68,30 @@ document.addEventListener('click', async (event) => {
   const button = event.target.closest('[data-delete]');
   if (!button) return;
   const { delete: url, ...question } = button.dataset;
+  const opener = button.closest('.menu')?.id;
+  const openers = [...document.querySelectorAll('.videos tbody [popovertarget]')].map((b) => b.getAttribute('popovertarget'));
+  const at = openers.indexOf(opener);
+  neighbour = openers[at + 1] ?? openers[at - 1] ?? null;
   if (await confirm({ confirm: question.question, confirmText: question.text })) htmx.ajax('POST', url, { swap: 'none' });
+  else neighbour = null;
 });
 
 // --- a fresh list keeps the focus where it was -------------------------------------------------------------------------
 
 let held;
+let neighbour = null; // who gets the focus when the focused card is gone
 
 document.addEventListener('htmx:beforeSwap', () => {
   held = document.activeElement?.getAttribute('popovertarget');
 });
 document.addEventListener('htmx:afterSettle', () => {
-  if (held && document.activeElement === document.body) {
-    document.querySelector(`[popovertarget="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
+  if (document.activeElement === document.body) {
+    const opener = (id) => id && document.querySelector(`[popovertarget="${CSS.escape(id)}"]`);
+    const target = opener(held) ?? opener(neighbour);
+    if (target) {
+      target.focus({ preventScroll: true });
+      neighbour = null;
+    }
   }
   held = null;
 });

@@ -3,6 +3,7 @@ import { Player } from './ui/player.js';
 import { toast } from './ui/toasts.js';
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const dated = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' });
 start(document);
 document.addEventListener('htmx:load', (event) => start(event.target));
@@ -12,7 +13,8 @@ function start(within) {
   // The server wrote UTC; people read their own clock.
   for (const time of within.querySelectorAll('time[data-clock]')) {
     const moment = new Date(time.dateTime);
-    time.textContent = clock.format(moment);
+    const today = moment.toDateString() === new Date().toDateString();
+    time.textContent = (today ? clock : dated).format(moment);
     time.title = exact.format(moment);
   }
 }

@@ -301,7 +301,7 @@ async def test_a_new_password_ends_all_other_sessions(user: Person, client: http
     ("form", "words"),
     [
         ({}, "Please fill this in."),
-        ({"current_password": "wrong", "new_password": "another good password"}, "not your present password"),
+        ({"current_password": "wrong", "new_password": "another good password"}, "not your current password"),
         ({"current_password": PASSWORD, "new_password": "short"}, "Use at least 8 characters."),
         ({"current_password": PASSWORD, "new_password": "qwertyuiop"}, "too easy to guess"),
     ],

@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from sqlalchemy import text
 
 from backend.core.db import after_commit, database, transaction
@@ -65,8 +65,11 @@ async def test_a_failing_hook_does_not_fail_what_is_committed(app: FastAPI) -> N
 async def test_a_database_that_is_not_well_is_busy_and_a_mistake_of_ours_is_not(
     app: FastAPI, state: str, status: int
 ) -> None:
+    async def nobody(request: Request) -> None:
+        return None
+
     small = FastAPI()
-    install_error_handlers(small)
+    install_error_handlers(small, nobody)
 
     @small.get("/")
     async def ask() -> None:

@@ -1,11 +1,13 @@
 """What every request meets before a route: ids, headers, bodies that can be read, addresses without tricks."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
+from backend.core import middleware
 from tests.conftest import Person
 
 LOGIN = "/api/auth/login"
@@ -71,6 +73,18 @@ async def test_a_body_over_one_megabyte_is_refused_before_it_is_read(client: htt
     assert code(answer) == (413, "body_too_large")
 
 
+async def test_a_body_that_drips_is_given_up(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "BODY_SECONDS", 0.05)
+
+    async def drip() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(1)
+        yield b"}"
+
+    answer = await client.post(LOGIN, content=drip(), headers={"Content-Type": "application/json"})
+    assert code(answer) == (400, "malformed_body")
+
+
 @pytest.mark.parametrize("path", ["/health?x=%00", "/health?x=%ff", "/health?x=a%1bb", "/videos/%00", "/videos/%ff"])
 async def test_an_address_with_control_characters_is_refused(client: httpx.AsyncClient, path: str) -> None:
     answer = await client.get(path, headers={"Accept": "application/json"})
@@ -122,3 +136,11 @@ async def test_a_body_of_unknown_names_gets_a_short_answer(client: httpx.AsyncCl
     answer = await post(client, json.dumps(names).encode())
     assert code(answer) == (422, "validation_failed")
     assert len(answer.content) < 20_000
+
+
+async def test_a_missing_page_is_framed_like_all_others_for_who_is_logged_in(user: Person) -> None:
+    known = await user.browser.get("/nowhere")
+    assert known.status_code == 404
+    assert 'action="/logout"' in known.text
+    user.browser.cookies.clear()
+    assert 'action="/logout"' not in (await user.browser.get("/nowhere")).text

@@ -16,10 +16,15 @@ from playwright.async_api import Browser, ConsoleMessage, Page
 
 #: Debian's browser; PyPI's Playwright drives it.
 EXECUTABLE = shutil.which("chromium") or "/usr/bin/chromium"
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
-    "--no-first-run --disable-dev-shm-usage"
-).split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-dev-shm-usage",
+]
 
 TYPES = {".mp4": "video/mp4", ".mov": "video/quicktime", ".avi": "video/x-msvideo", ".webm": "video/webm"}
 TYPES |= {".mkv": "video/x-matroska", ".m4v": "video/x-m4v"}
@@ -52,7 +57,9 @@ class Visitor:
         """Upload a file as the page's own scripts do, without the page; answers the video's id."""
         data = path.read_bytes()
         kind = TYPES[path.suffix]
-        place = await self.api("POST", "/api/upload/presigned-url", filename=path.name, size=len(data), content_type=kind)
+        place = await self.api(
+            "POST", "/api/upload/presigned-url", filename=path.name, size=len(data), content_type=kind
+        )
         async with httpx.AsyncClient() as storage:
             stored = await storage.put(place["upload_url"], content=data, headers=place["headers"])
         assert stored.status_code == 200, stored.text
@@ -60,7 +67,7 @@ class Visitor:
         return str(made["id"])
 
     async def until(self, expression: str, argument: Any = None, seconds: float = 15) -> None:
-        """Wait for something to become true in the page. Playwright's own waiting needs `eval`, which our CSP forbids."""
+        """Wait for something to become true in the page: Playwright waits by `eval`, which the CSP forbids."""
         deadline = time.monotonic() + seconds
         while not await self.page.evaluate(expression, argument):
             assert time.monotonic() < deadline, f"never true: {expression}"
@@ -89,7 +96,9 @@ async def visit(browser: Browser, url: str, *, strict: bool = True, **context: A
 
     def heard(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            visitor.complaints.append(f"{message.text} ({message.location.get('url')}:{message.location.get('lineNumber')})")
+            visitor.complaints.append(
+                f"{message.text} ({message.location.get('url')}:{message.location.get('lineNumber')})"
+            )
 
     page.on("console", heard)
     page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
@@ -107,7 +116,8 @@ def make_clip(
     drawn = f"testsrc2=size={size}" if seed is None else f"gradients=size={size}:seed={seed}:speed=0.02"
     command = (
         f"ffmpeg -v error -y -f lavfi -i {drawn}:rate=25:duration={seconds} "
-        f"-f lavfi -i sine=frequency=440:duration={seconds} -pix_fmt yuv420p -c:v {codec} -g 25 -c:a aac -movflags +faststart"
+        f"-f lavfi -i sine=frequency=440:duration={seconds} "
+        f"-pix_fmt yuv420p -c:v {codec} -g 25 -c:a aac -movflags +faststart"
     )
     subprocess.run([*command.split(), str(path)], check=True)
     return path

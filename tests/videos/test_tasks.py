@@ -283,3 +283,16 @@ async def test_nothing_is_undone_once_removal_has_begun_or_by_others(
     with pytest.raises(NotFound):
         await restore(user, sent["id"])
     assert await folder(user, sent) == []
+
+
+async def test_a_file_replaced_after_its_confirmation_never_becomes_a_ready_video(
+    user: Person, run_jobs: RunJobs, film: bytes
+) -> None:
+    place = await presign(user, data=film)
+    await put(place["upload_url"], film, place["headers"])
+    confirmed = await user.client.post("/api/videos", json={"video_id": place["video_id"]})
+    other_bytes = bytes(reversed(film))
+    assert (await put(place["upload_url"], other_bytes, place["headers"])).status_code == 200
+    await run_jobs()
+    shown = await seen(user, confirmed.json())
+    assert (shown["status"], shown["error"]["code"]) == ("failed", "upload_mismatch")

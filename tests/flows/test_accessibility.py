@@ -1,0 +1,97 @@
+"""Nothing serious, by axe, on any page: in both themes, wide and narrow, empty, full, busy and failed."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, expect
+
+from tests.conftest import Live
+from tests.flows.browser import Visitor, visit
+from tests.flows.scenes import one_of_each
+
+LOOKS: list[tuple[Literal["light", "dark"], int]] = [("light", 1280), ("dark", 1280), ("dark", 390), ("light", 390)]
+GRAVE = ("serious", "critical")
+
+
+async def grave(page: Page) -> list[dict[str, Any]]:
+    """What axe finds that keeps people from using the page: rule, and the elements it is about."""
+    results = await Axe().run(page)
+    return [
+        {"rule": found["id"], "where": [(node["target"], node.get("failureSummary")) for node in found["nodes"]]}
+        for found in results.response["violations"]
+        if found["impact"] in GRAVE
+    ]
+
+
+async def check(page: Page, name: str) -> None:
+    """The page as it stands, in every look. What is being fetched is dimmed: that has to be over."""
+    await expect(page.locator(".htmx-request")).to_have_count(0)
+    for theme, width in LOOKS:
+        await page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+        await page.set_viewport_size({"width": width, "height": 844})
+        look = f"{name}, {theme}, {width} wide"
+        assert not await page.evaluate("document.documentElement.scrollWidth > innerWidth"), f"too wide: {look}"
+        if await grave(page):  # a part may have been fetched, and dimmed, just then
+            await expect(page.locator(".htmx-request")).to_have_count(0)
+            await page.wait_for_timeout(300)
+            assert await grave(page) == [], look
+
+
+@pytest.fixture
+async def reader(chromium: Browser, live: Live, clean: None) -> AsyncIterator[Visitor]:
+    async with visit(chromium, live.url) as visitor:
+        yield visitor
+
+
+async def test_every_page_can_be_used_by_everybody(reader: Visitor, tmp_path: Path) -> None:
+    page = reader.page
+    for path in ("/login", "/register"):
+        await reader.open(path)
+        await check(page, path)
+    await reader.register()
+    await check(page, "empty library")
+    for path in ("/upload", "/settings"):
+        await reader.open(path)
+        await check(page, path)
+
+    scene = await one_of_each(reader, tmp_path)
+    await reader.open("/dashboard")
+    await check(page, "library as a grid")
+    await page.get_by_role("button", name="Table").click()
+    await check(page, "library as a table")
+    await page.get_by_role("button", name="Actions for Old camera").click()
+    await expect(page.get_by_role("menuitem", name="View")).to_be_focused()
+    await check(page, "card menu")
+    await page.get_by_role("menuitem", name="Edit").click()
+    await expect(page.get_by_role("dialog").get_by_label("Title")).to_be_focused()
+    await check(page, "editor")
+    await page.get_by_role("dialog").get_by_label("Title").fill(" ")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("Please fill this in.")).to_be_visible()
+    await check(page, "editor with a mistake")
+    await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="Actions for Old camera").click()
+    await page.get_by_role("menuitem", name="Delete").click()
+    await expect(page.get_by_role("heading", name="Delete “Old camera”?")).to_be_visible()
+    await check(page, "confirmation")
+    await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await expect(page.locator(".toast")).to_be_visible()
+    await check(page, "toast")
+    await page.get_by_role("button", name="Undo").click()
+    await reader.open("/dashboard?q=nothing+like+this")
+    await check(page, "search without a result")
+
+    for name, video_id in vars(scene).items():
+        await reader.open(f"/videos/{video_id}")
+        await page.evaluate("for (const folded of document.querySelectorAll('details')) folded.open = true")
+        await check(page, f"{name} video")
+    await page.get_by_role("button", name="Edit").click()
+    await expect(page.get_by_label("Title")).to_be_focused()
+    await check(page, "editor in place")
+
+    await reader.open("/videos/00000000-0000-4000-8000-000000000000")
+    await check(page, "not found")
+    reader.complaints[:] = [text for text in reader.complaints if "404" not in text and "422" not in text]

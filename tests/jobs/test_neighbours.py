@@ -1,0 +1,49 @@
+"""A worker that is gone is noticed by those who can see it, and by nobody else."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from backend.core.db import transaction
+from backend.jobs import leases, neighbours
+from backend.jobs.models import JobState
+from backend.jobs.tasks import reap
+from tests.jobs.conftest import Declare, Jobs
+
+
+@pytest.fixture
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_worker_of_another_place_is_never_called_gone(dead_pid: int) -> None:
+    assert neighbours.is_gone(f"{neighbours.place()}{dead_pid}-abc123")
+    assert not neighbours.is_gone(f"{neighbours.place()}{os.getpid()}-abc123")
+    assert not neighbours.is_gone(neighbours.worker_name())
+    assert not neighbours.is_gone(f"elsewhere-0123abcd-{dead_pid}-abc123")
+    assert not neighbours.is_gone("test")
+
+
+async def test_the_job_of_a_gone_worker_is_queued_again_at_once_and_others_are_left_alone(
+    jobs: Jobs, declare: Declare, dead_pid: int
+) -> None:
+    kind = declare()
+    names = [f"{neighbours.place()}{dead_pid}-abc123", f"elsewhere-0-{dead_pid}-abc123", neighbours.worker_name()]
+    held = []
+    for name in names:
+        await jobs.start(kind)
+        async with transaction() as session:
+            job = await leases.claim(session, worker=name, queues=["test"], kinds=[kind])
+        assert job is not None
+        held.append(job.id)
+    async with transaction() as session:
+        assert await neighbours.disown(session) == 1
+    assert await reap() == 1
+    async with transaction() as session:
+        assert await neighbours.disown(session) == 0
+    states = [(await jobs.read(job_id)).state for job_id in held]
+    assert states == [JobState.QUEUED, JobState.RUNNING, JobState.RUNNING]

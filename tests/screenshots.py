@@ -1,0 +1,170 @@
+"""`make screenshots`: every page in light and dark, wide and narrow, into `screenshots/`, on a throw-away stack.
+
+Run by pytest for its fixtures; the name keeps it out of the suite.
+"""
+
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, Route, expect
+
+from tests.conftest import ROOT, Live
+from tests.flows.browser import Visitor, make_clip, visit
+from tests.flows.conftest import chromium  # noqa: F401  # a fixture
+from tests.flows.scenes import Scene, many, one_of_each, settled
+from tests.videos.media_corpus import corpus_folder
+
+FOLDER = ROOT / "screenshots"
+LOOKS = [("light", 1280, 900), ("dark", 1280, 900), ("light", 390, 844), ("dark", 390, 844)]
+#: Taller than this a picture is cut: nobody looks at the hundredth card.
+TALLEST = 2400
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder() -> Path:
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    return FOLDER
+
+
+@pytest.fixture
+async def visitor(chromium: Browser, live: Live, clean: None) -> AsyncIterator[Visitor]:  # noqa: F811
+    async with visit(chromium, live.url, strict=False) as visitor:
+        yield visitor
+
+
+async def shoot(page: Page, name: str) -> None:
+    """The page as it stands, in every look. Pictures are loaded first; the window grows to the page's height."""
+    await expect(page.locator(".htmx-request")).to_have_count(0)
+    for theme, width, height in LOOKS:
+        await page.emulate_media(color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce")
+        await page.set_viewport_size({"width": width, "height": height})
+        tall = min(TALLEST, await page.evaluate("document.documentElement.scrollHeight"))
+        await page.set_viewport_size({"width": width, "height": max(height, tall)})
+        await page.evaluate(
+            "Promise.all([...document.images].filter(i => !i.complete && i.src)"
+            ".map(i => new Promise(r => { i.onload = i.onerror = r; setTimeout(r, 3000) })))"
+        )
+        await page.screenshot(path=FOLDER / f"{name}-{theme}-{width}.png")
+    await page.set_viewport_size({"width": 1280, "height": 900})
+
+
+async def test_signed_out(visitor: Visitor) -> None:
+    page = visitor.page
+    await visitor.open("/login")
+    await shoot(page, "login")
+    await page.get_by_label("Email").fill("nobody@example.org")
+    await page.get_by_label("Password").fill("wrong password")
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    await shoot(page, "login-refused")
+    await visitor.open("/register")
+    await shoot(page, "register")
+
+
+async def test_a_newcomer(visitor: Visitor) -> None:
+    await visitor.register()
+    await shoot(visitor.page, "library-empty")
+    for name in ("upload", "settings"):
+        await visitor.open(f"/{name}")
+        await shoot(visitor.page, name)
+    await visitor.open("/videos/00000000-0000-4000-8000-000000000000")
+    await shoot(visitor.page, "not-found")
+
+
+async def test_the_library(visitor: Visitor, tmp_path: Path) -> None:
+    page = visitor.page
+    await visitor.register()
+    scene = await full(visitor, tmp_path)
+    await visitor.open("/dashboard")
+    await shoot(page, "library-grid")
+    await page.get_by_role("button", name="Table").click()
+    await shoot(page, "library-table")
+    await page.get_by_role("button", name="Grid", exact=True).click()
+    actions = page.get_by_role("button", name="Actions for Old camera")
+    await actions.click()
+    await page.get_by_role("menuitem", name="Edit").click()
+    await expect(page.get_by_role("dialog").get_by_label("Title")).to_be_focused()
+    await shoot(page, "library-editor")
+    await page.keyboard.press("Escape")
+    await actions.click()
+    await page.get_by_role("menuitem", name="Delete").click()
+    await shoot(page, "library-delete")
+    await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await expect(page.locator(".toast")).to_be_visible()
+    await shoot(page, "library-undo")
+    await page.get_by_role("button", name="Undo").click()
+    await page.get_by_role("button", name="Dismiss").click()
+    await visitor.open("/dashboard?q=zebra+crossing")
+    await shoot(page, "library-nothing-found")
+    await visitor.open("/dashboard?status=failed")
+    await shoot(page, "library-failed")
+    for name, video_id in vars(scene).items():
+        await visitor.open(f"/videos/{video_id}")
+        if name == "ready":
+            await visitor.until("document.querySelector('video').readyState >= 2")
+        await shoot(page, f"video-{name}")
+    await visitor.open(f"/videos/{scene.ready}")
+    await page.get_by_role("button", name="Edit").click()
+    await expect(page.get_by_label("Title")).to_be_focused()
+    await shoot(page, "video-editor")
+
+
+async def test_a_long_library(visitor: Visitor, tmp_path: Path) -> None:
+    await visitor.register()
+    async with many(visitor, tmp_path, 60):
+        await visitor.open("/dashboard?page=2")
+        await shoot(visitor.page, "library-page-2")
+
+
+async def test_uploading(visitor: Visitor, tmp_path: Path) -> None:
+    """One file that travels, one that is ready, one that is refused."""
+    page = visitor.page
+    await visitor.register()
+    scene_files = await clips(tmp_path)
+    wrong = tmp_path / "notes.pdf"
+    wrong.write_bytes(b"%PDF-1.4 not a video")
+    await visitor.open("/upload")
+    picker = page.locator('input[type="file"]')
+    await picker.set_input_files([scene_files[0], wrong])
+    await expect(page.locator('.up-row[data-state="ready"]')).to_have_count(1)
+    await page.route(lambda url: "X-Amz-Signature" in url, never)
+    await picker.set_input_files(scene_files[1])
+    await expect(page.locator('.up-row[data-state="uploading"]')).to_have_count(1)
+    await shoot(page, "upload-busy")
+
+
+async def never(route: Route) -> None:
+    """A connection on which nothing moves."""
+
+
+async def full(visitor: Visitor, tmp_path: Path) -> Scene:
+    """A library with one of each, and footage where there is some."""
+    count = 3
+    for path in await clips(tmp_path):
+        await visitor.send(path, title=path.stem.replace("_", " ").capitalize())
+        count += 1
+    await settled(visitor, count - 3)
+    return await one_of_each(visitor, tmp_path, already=count - 3)
+
+
+async def clips(tmp_path: Path) -> list[Path]:
+    """Real footage when it lies beside the project, else drawn pictures."""
+    found = corpus_folder()
+    names = ("walk_side_view.mp4", "football_juggle_faststart.mp4", "cat_vp9.webm", "iphone_vertical_hevc.mov")
+    if found is not None:
+        return [found / name for name in names if (found / name).exists()]
+    return [make_clip(tmp_path / f"clip_{number}.mp4", seconds=2 + number, seed=number) for number in range(2)]
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    code = pytest.main(
+        [str(Path(__file__)), "-q", "--no-header", "--show-capture=no", "-p", "no:cacheprovider", *sys.argv[1:]]
+    )
+    sys.stdout.write(f"{len(list(FOLDER.glob('*.png')))} pictures in {FOLDER} after {time.monotonic() - began:.0f} s\n")
+    sys.exit(code)
