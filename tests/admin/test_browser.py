@@ -14,6 +14,7 @@ from playwright.async_api import Page, expect
 from sqlalchemy import text
 
 from backend.core.db import transaction
+from backend.core.queue import registry
 from backend.jobs.models import JobState
 from backend.local.stack import Stack
 from tests.admin.conftest import many
@@ -24,6 +25,14 @@ from tests.jobs.conftest import Jobs
 
 KIND = worker_under_test.KIND
 LOOKS: list[tuple[Literal["light", "dark"], int]] = [("light", 1280), ("dark", 1280), ("dark", 390), ("light", 390)]
+
+
+@pytest.fixture(autouse=True)
+def known() -> Iterator[None]:
+    """The slow worker's kind, so that it can be started here."""
+    registry.add(worker_under_test.TASK)
+    yield
+    registry.remove(KIND)
 
 
 @pytest.fixture

@@ -72,13 +72,9 @@ def workers(stack: Stack, tmp_path: Path) -> Iterator[Workers]:
 @pytest.fixture(autouse=True)
 async def known(app: FastAPI) -> AsyncIterator[None]:
     """The kind is known here so that it can be started, and to nobody else's sweeps afterwards."""
-    registry.add(KNOWN)
+    registry.add(worker_under_test.TASK)
     yield
     registry.remove(KIND)
-
-
-KNOWN = registry.get(KIND)
-registry.remove(KIND)
 
 
 class Story:
