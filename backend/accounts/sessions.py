@@ -1,6 +1,7 @@
 """Login sessions: opened by a sign-in, recognised on each request, continued by refresh tokens, ended by revoking."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -210,14 +211,14 @@ async def _identity(session: AsyncSession, via: Literal["cookie", "bearer"], *wh
     return Identity(user=user, session_id=session_id, via=via)
 
 
-async def is_live(session: AsyncSession, session_id: uuid.UUID) -> bool:
-    """Whether a session that was recognised before has neither ended nor been revoked since."""
-    found = await session.scalar(
+async def still_live(session: AsyncSession, session_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of these sessions, recognised before, that have neither ended nor been revoked since."""
+    found = await session.scalars(
         select(LoginSession.id).where(
-            LoginSession.id == session_id, LoginSession.revoked_at.is_(None), LoginSession.expires_at > func.now()
+            LoginSession.id.in_(session_ids), LoginSession.revoked_at.is_(None), LoginSession.expires_at > func.now()
         )
     )
-    return found is not None
+    return set(found)
 
 
 # --- listing and ending ----------------------------------------------------------------------------------------------

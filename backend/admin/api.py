@@ -10,7 +10,7 @@ from backend.accounts.schemas import UserOut
 from backend.admin import service
 from backend.admin.filters import JobFilter, Window
 from backend.admin.numbers import read_buckets
-from backend.admin.overview import all_queues, all_workers
+from backend.admin.overview import all_queues, all_workers, total
 from backend.admin.schemas import (
     Action,
     AdminJobDetail,
@@ -25,12 +25,14 @@ from backend.admin.schemas import (
     CountOut,
     QueueOut,
     QueuesOut,
+    RelativeOut,
     UserIn,
     WorkersOut,
 )
 from backend.core.db import SessionDep
 from backend.core.errors import ValidationFailed
 from backend.core.web import errors
+from backend.jobs.models import JobState
 from backend.orgs import audit
 from backend.orgs.access import AdminActor, AuditorActor
 
@@ -54,6 +56,7 @@ class CountQuery(JobFilter):
 
 @router.get("/queues", responses=errors(401, 403, 503), summary="Queues, throughput and waits")
 async def list_queues(actor: AuditorActor, session: SessionDep, window: Window = "hour") -> QueuesOut:
+    found = await all_queues(session)
     queues = [
         QueueOut(
             name=queue.name,
@@ -62,10 +65,10 @@ async def list_queues(actor: AuditorActor, session: SessionDep, window: Window =
             counts={state: CountOut.model_validate(count) for state, count in queue.numbers.counts.items()},
             oldest_seconds=queue.numbers.oldest_seconds,
         )
-        for queue in await all_queues(session)
+        for queue in found
     ]
-    buckets = [BucketOut.model_validate(bucket) for bucket in await read_buckets(session, window)]
-    return QueuesOut(queues=queues, window=window, buckets=buckets)
+    buckets = await read_buckets(session, window, waiting=total(found, JobState.QUEUED).number)
+    return QueuesOut(queues=queues, window=window, buckets=[BucketOut.model_validate(bucket) for bucket in buckets])
 
 
 @router.post("/queues/{name}/pause", status_code=204, responses=errors(401, 403, 404, 503), summary="Pause a queue")
@@ -105,11 +108,17 @@ async def act_on_many(body: BulkIn, actor: AdminActor) -> BulkOut:
     )
 
 
-@router.get("/jobs/{job_id}", responses=errors(401, 403, 404, 503), summary="One job with its attempts")
+@router.get("/jobs/{job_id}", responses=errors(401, 403, 404, 503), summary="One job with its attempts and relatives")
 async def get_job(job_id: uuid.UUID, actor: AuditorActor, session: SessionDep) -> AdminJobDetail:
     row = await service.get_job(session, job_id)
     attempts = await service.attempts_of(session, job_id)
-    return AdminJobDetail(job=row.job, attempts=[AttemptOut.model_validate(attempt) for attempt in attempts])
+    family = await service.family_of(session, job_id)
+    return AdminJobDetail(
+        job=row.job,
+        attempts=[AttemptOut.model_validate(attempt) for attempt in attempts],
+        parent=RelativeOut.model_validate(family.parent) if family.parent else None,
+        children=[RelativeOut.model_validate(child) for child in family.children],
+    )
 
 
 @router.post("/jobs/{job_id}/{action}", status_code=204, responses=errors(401, 403, 404, 409, 503))

@@ -59,6 +59,16 @@ def _chart(title: str, parts: Sequence[tuple[float, float, str]], *, most: str, 
     return Chart(title, bars, most, "1 h ago" if window == "hour" else "24 h ago")
 
 
+def depth(buckets: Sequence[Bucket], window: Window, *, exact: bool) -> Chart:
+    """Jobs that waited at the end of each bucket; not `exact` when there are too many now to count them."""
+    about = "" if exact else "about "
+    most = max((bucket.waiting for bucket in buckets), default=0)
+    now = buckets[-1].waiting if buckets else 0
+    title = f"Jobs waiting in {_SPANS[window]}: at most {about}{most:,}, now {about}{now:,}"
+    parts = [(bucket.waiting, 0.0, f"{bucket.at:%H:%M} UTC: {about}{bucket.waiting:,} waiting") for bucket in buckets]
+    return _chart(title, parts, most=f"{about}{most:,}", window=window)
+
+
 def throughput(buckets: Sequence[Bucket], window: Window) -> Chart:
     """Jobs that ended, failed ones on top."""
     total = sum(bucket.completed for bucket in buckets)
@@ -75,11 +85,6 @@ def throughput(buckets: Sequence[Bucket], window: Window) -> Chart:
         for bucket in buckets
     ]
     return _chart(title, parts, most=f"{most:,} {_EACH[window]}", window=window)
-
-
-def _ended(bucket: Bucket) -> str:
-    failed = f", {bucket.failed:,} failed" if bucket.failed else ""
-    return f"{bucket.at:%H:%M} UTC: {bucket.completed:,} completed{failed}"
 
 
 def waits(buckets: Sequence[Bucket], window: Window) -> Chart:

@@ -6,13 +6,14 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.accounts import emails
 from backend.accounts.models import User
+from backend.admin.search import meaning
 from backend.core.web import Paragraph
 from backend.jobs.models import Job, JobState
-from backend.orgs.models import Project
 
 S = TypeVar("S", bound=Select[*tuple[Any, ...]])
 
@@ -27,8 +28,6 @@ STATES: tuple[tuple[State, str], ...] = (
     ("completed", "Completed"),
     ("cancelled", "Cancelled"),
 )
-#: People and projects that a word may stand for; a word that fits more is searched in the jobs themselves only.
-_MOST_NAMED = 200
 
 
 class JobFilter(BaseModel):
@@ -41,7 +40,9 @@ class JobFilter(BaseModel):
     kind: str = Field("", max_length=60)
     project: uuid.UUID | None = None
     owner: str = Field("", max_length=320)
-    text: Paragraph = Field("", max_length=200, description="An id, email, project, worker, or words of the error")
+    text: Paragraph = Field(
+        "", max_length=200, description="What `admin.search` finds: an id, a name, words of an error"
+    )
 
     @property
     def narrows(self) -> bool:
@@ -57,7 +58,7 @@ class JobFilter(BaseModel):
         now = {name: value for name, value in {**self.model_dump(), **changes}.items() if value}
         return "/admin/queue" + (f"?{urlencode(now)}" if now else "")
 
-    def narrow(self, statement: S) -> S:
+    async def narrow(self, session: AsyncSession, statement: S) -> S:
         """`statement`, which selects from jobs, for these jobs only."""
         for column, value in ((Job.state, self.state), (Job.queue, self.queue), (Job.kind, self.kind)):
             if value:
@@ -68,7 +69,7 @@ class JobFilter(BaseModel):
             key = emails.key(self.owner)
             statement = statement.where(Job.owner_id == select(User.id).where(User.email_key == key).scalar_subquery())
         if self.text:
-            statement = statement.where(_fits(self.text))
+            statement = statement.where(await meaning(session, self.text))
         return statement
 
 
@@ -106,31 +107,6 @@ class Chip:
     label: str
     url: str
     chosen: bool
-
-
-def _fits(words: str) -> ColumnElement[bool]:
-    """The jobs that these words name or describe."""
-    try:
-        id = uuid.UUID(words)
-    except ValueError:
-        pass
-    else:
-        return or_(*(column == id for column in (Job.id, Job.video_id, Job.parent_id, Job.project_id, Job.owner_id)))
-    pattern = f"%{_escaped(words)}%"
-    people = select(User.id).where(or_(User.email.ilike(pattern), User.name.ilike(pattern))).limit(_MOST_NAMED)
-    projects = select(Project.id).where(Project.name.ilike(pattern), ~Project.personal).limit(_MOST_NAMED)
-    return or_(
-        Job.kind.ilike(pattern),
-        Job.error_code.ilike(pattern),
-        Job.error_message.ilike(pattern),
-        Job.worker.ilike(pattern),
-        Job.owner_id.in_(people),
-        Job.project_id.in_(projects),
-    )
-
-
-def _escaped(words: str) -> str:
-    return words.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
 
 
 #: Which states a bulk action takes from.

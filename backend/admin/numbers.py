@@ -7,6 +7,8 @@ What is exact, and what is not:
   `MOST_COUNTED` in all, by their partial indexes; larger counts, and all counts of completed jobs, are the planner's
   estimates (`exact` is false).
 - The oldest waiting job of a queue is one step into the index that workers claim by.
+- Depth over time is walked back from the jobs that wait now, by what entered and left the queue since; it is as exact
+  as that number. A job that was removed with its project is missing from all of the past.
 - Throughput is counted by the indexes on the time of the end; the waits of a bucket are those of up to
   `SAMPLE` of its jobs. A bucket that is over is remembered, so that only the newest is ever counted again.
 """
@@ -14,7 +16,7 @@ What is exact, and what is not:
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -99,6 +101,39 @@ _BUCKETS = text(
 )
 
 
+#: What entered the queue, less what left it: jobs made, attempts begun and ended, retries by hand, cancels. A failed
+#: attempt's job went back unless that was its end: it has failed still, or was retried by hand later.
+_CHANGES = text(
+    """
+    WITH by_hand AS (
+        SELECT at, CASE WHEN object_type = 'job' THEN object_id::uuid ELSE ids::uuid END AS job_id
+        FROM audit_log LEFT JOIN LATERAL jsonb_array_elements_text(detail -> 'ids') AS ids ON object_type = 'jobs'
+        WHERE action IN ('job.retry', 'jobs.retry') AND at >= :since
+            AND id >= coalesce((SELECT id FROM audit_log WHERE at < :since ORDER BY id DESC LIMIT 1), 0)
+    ), moves AS (
+        SELECT created_at AS at, 1 AS change FROM jobs WHERE created_at >= :since
+        UNION ALL
+        SELECT started_at, -1 FROM job_attempts
+        WHERE (finished_at >= :since OR finished_at IS NULL) AND started_at >= :since
+        UNION ALL
+        SELECT attempts.finished_at, 1 FROM job_attempts AS attempts JOIN jobs ON jobs.id = attempts.job_id
+        WHERE attempts.finished_at >= :since AND attempts.outcome IN ('failed', 'lost', 'released')
+            AND (attempts.outcome = 'released' OR jobs.state <> 'failed' OR attempts.attempt < jobs.attempt)
+        UNION ALL
+        SELECT at, 1 FROM by_hand
+        UNION ALL
+        SELECT (SELECT max(finished_at) FROM job_attempts WHERE job_id = by_hand.job_id AND finished_at <= at), -1
+        FROM by_hand
+        UNION ALL
+        SELECT finished_at, -1 FROM jobs WHERE state = 'cancelled' AND finished_at >= :since
+            AND NOT EXISTS (SELECT FROM job_attempts WHERE job_id = jobs.id AND outcome = 'cancelled')
+    )
+    SELECT (floor(extract(epoch FROM at) / :width) * :width)::bigint AS bucket, sum(change)::bigint
+    FROM moves WHERE at >= :since GROUP BY bucket
+    """
+)
+
+
 @dataclass(frozen=True)
 class Count:
     """How many; when not `exact`, about how many."""
@@ -127,13 +162,18 @@ class QueueNumbers:
 
 @dataclass(frozen=True)
 class Bucket:
-    """What ended in a stretch of time, and how long its jobs had waited: half of them at most, 95 % at most."""
+    """What ended in a stretch of time, and how long its jobs had waited: half of them at most, 95 % at most.
+
+    `waiting` is the depth of all queues at its end, `change` how much that is more than at its beginning.
+    """
 
     at: datetime
     completed: int
     failed: int
     wait_half: float | None
     wait_most: float | None
+    change: int = 0
+    waiting: int = 0
 
 
 async def queue_names(session: AsyncSession, known: Sequence[str]) -> list[str]:
@@ -196,8 +236,11 @@ async def estimate(session: AsyncSession, name: str, state: JobState, least: int
 _over: dict[tuple[Window, int], Bucket] = {}
 
 
-async def read_buckets(session: AsyncSession, window: Window) -> list[Bucket]:
-    """The last hour by the minute or the last day by the half-hour, oldest first; the last one is still filling."""
+async def read_buckets(session: AsyncSession, window: Window, *, waiting: int) -> list[Bucket]:
+    """The last hour by the minute or the last day by the half-hour, oldest first; the last one is still filling.
+
+    `waiting` is how many jobs wait now, from which the depth before is reckoned.
+    """
     width, number = BUCKETS[window]
     now = float(await session.scalar(text("SELECT extract(epoch FROM now())::float8")) or 0)
     last = int(now // width) * width
@@ -206,13 +249,25 @@ async def read_buckets(session: AsyncSession, window: Window) -> list[Bucket]:
         del _over[key]
     known = {start: _over[window, start] for start in wanted if (window, start) in _over}
     unknown = [start for start in wanted if start not in known]
+    since = datetime.fromtimestamp(unknown[0], UTC)
+    changes: dict[int, int] = dict((await session.execute(_CHANGES, {"since": since, "width": width})).tuples().all())
     for start, completed, failed, half, most in await session.execute(
         _BUCKETS, {"buckets": unknown, "width": width, "sample": SAMPLE}
     ):
-        known[start] = Bucket(datetime.fromtimestamp(start, UTC), completed, failed, half, most)
+        at = datetime.fromtimestamp(start, UTC)
+        known[start] = Bucket(at, completed, failed, half, most, changes.get(start, 0))
         if start + width + SETTLES_SECONDS < now:
             _over[window, start] = known[start]
-    return [known[start] for start in wanted]
+    return walked_back([known[start] for start in wanted], waiting)
+
+
+def walked_back(buckets: Sequence[Bucket], waiting: int) -> list[Bucket]:
+    """The same with the depth at the end of each: that of the last is `waiting`."""
+    found: list[Bucket] = []
+    for bucket in reversed(buckets):
+        found.append(replace(bucket, waiting=max(0, waiting)))
+        waiting -= bucket.change
+    return found[::-1]
 
 
 # --- one reading for everybody ---------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ class Overview:
 
     def total(self, state: str) -> Count:
         """All queues together."""
-        return sum((queue.numbers.count(state) for queue in self.queues), NONE)
+        return total(self.queues, state)
 
     @property
     def oldest_seconds(self) -> float | None:
@@ -67,6 +67,11 @@ class Overview:
 
     def alive(self) -> list[WorkerOut]:
         return [worker for worker in self.workers if worker.state == "alive"]
+
+
+def total(queues: Sequence[Queue], state: str) -> Count:
+    """How many jobs of all these queues are in this state."""
+    return sum((queue.numbers.count(state) for queue in queues), NONE)
 
 
 async def all_workers(session: AsyncSession) -> list[WorkerOut]:
@@ -97,11 +102,12 @@ async def all_queues(session: AsyncSession, at_work: Sequence[WorkerOut] | None 
 
 async def _read(session: AsyncSession, *, window: Window) -> Overview:
     at_work = await all_workers(session)
+    found = await all_queues(session, at_work)
     return Overview(
-        queues=await all_queues(session, at_work),
+        queues=found,
         workers=at_work,
         running=await service.running_jobs(session),
-        buckets=await read_buckets(session, window),
+        buckets=await read_buckets(session, window, waiting=total(found, JobState.QUEUED).number),
         deeds=await audit.latest(session, limit=DEEDS_SHOWN),
     )
 

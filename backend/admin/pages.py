@@ -4,7 +4,7 @@ import json
 import uuid
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.admin import charts, service, words
@@ -13,19 +13,22 @@ from backend.admin.numbers import names_of_queues
 from backend.admin.overview import overview, read_anew
 from backend.admin.schemas import Action
 from backend.core.db import SessionDep
+from backend.core.errors import BadCursor
 from backend.core.queue import registry
-from backend.core.web import is_htmx, render
+from backend.core.web import is_htmx, lenient, render
+from backend.jobs.models import JobState
+from backend.orgs import audit
 from backend.orgs.access import AdminPageActor, AuditorPageActor
 
 router = APIRouter(prefix="/admin", include_in_schema=False)
+
+Address = Annotated[PageQuery, Depends(lenient(PageQuery))]
 
 _DONE = {"retry": "The job is in the queue again.", "cancel": "The job is being cancelled."}
 
 
 @router.get("/queue")
-async def queue(
-    request: Request, actor: AuditorPageActor, session: SessionDep, query: Annotated[PageQuery, Query()]
-) -> Response:
+async def queue(request: Request, actor: AuditorPageActor, session: SessionDep, query: Address) -> Response:
     """Everything; htmx gets the list alone."""
     context = await _list(session, query)
     if is_htmx(request):
@@ -34,9 +37,9 @@ async def queue(
 
 
 @router.get("/queue/now")
-async def now(request: Request, actor: AuditorPageActor, window: Window = "hour") -> Response:
+async def now(request: Request, actor: AuditorPageActor, query: Address) -> Response:
     """The figures, queues, running jobs and workers."""
-    return render(request, "admin/_now.html", query=PageQuery(window=window), **await _now(window))
+    return render(request, "admin/_now.html", query=query, **await _now(query.window))
 
 
 @router.get("/queue/rows")
@@ -44,7 +47,7 @@ async def rows(
     request: Request,
     actor: AuditorPageActor,
     session: SessionDep,
-    query: Annotated[PageQuery, Query()],
+    query: Address,
     ids: Annotated[str, Query(max_length=4000)] = "",
 ) -> Response:
     """These rows as they stand, and how many newer jobs the first page does not show."""
@@ -92,7 +95,11 @@ async def act(job_id: uuid.UUID, action: Action, actor: AdminPageActor, session:
 
 
 async def _list(session: AsyncSession, query: PageQuery) -> dict[str, Any]:
-    page = await service.list_jobs(session, filter=query.filter, cursor=query.cursor or None)
+    try:
+        page = await service.list_jobs(session, filter=query.filter, cursor=query.cursor or None)
+    except BadCursor:
+        query = query.model_copy(update={"cursor": ""})
+        page = await service.list_jobs(session, filter=query.filter)
     return {
         "query": query,
         "rows": page.rows,
@@ -107,6 +114,7 @@ async def _now(window: Window) -> dict[str, Any]:
     seen = await overview(window)
     return {
         "seen": seen,
+        "depth": charts.depth(seen.buckets, window, exact=seen.total(JobState.QUEUED).exact),
         "throughput": charts.throughput(seen.buckets, window),
         "waits": charts.waits(seen.buckets, window),
         "typical_wait": charts.typical_wait(seen.buckets),
@@ -116,7 +124,12 @@ async def _now(window: Window) -> dict[str, Any]:
 async def _job(session: AsyncSession, job_id: uuid.UUID) -> dict[str, Any]:
     row = await service.get_job(session, job_id)
     attempts = await service.attempts_of(session, job_id)
-    return {"row": row, "steps": words.timeline(row, attempts, await service.history_of(session, job_id))}
+    family = await service.family_of(session, job_id)
+    return {
+        "row": row,
+        "family": family,
+        "steps": words.timeline(row, attempts, await audit.about(session, "job", job_id)),
+    }
 
 
 def _changed(text: str) -> Response:

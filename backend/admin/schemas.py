@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backend.admin.filters import JobFilter
 from backend.core.web import StrictModel
+from backend.jobs.models import JobState
 from backend.jobs.schemas import JobOut
 
 #: Jobs that one bulk request names, at most.
@@ -45,6 +46,7 @@ class BucketOut(BaseModel):
     failed: int
     wait_half: float | None = Field(description="Half of the jobs waited at most this long")
     wait_most: float | None = Field(description="95 % of the jobs waited at most this long")
+    waiting: int = Field(description="Jobs that waited at its end, reckoned back from those that wait now")
 
 
 class QueuesOut(BaseModel):
@@ -64,6 +66,8 @@ class AdminJobOut(JobOut):
     worker: str | None
     priority: int
     run_at: datetime
+    parent_id: uuid.UUID | None
+    request_id: str = Field(description="Of the request that queued it; empty when none did")
 
 
 class AdminPagination(BaseModel):
@@ -96,11 +100,24 @@ class AttemptOut(BaseModel):
     log_tail: str | None = Field(description="The end of what it logged")
 
 
+class RelativeOut(BaseModel):
+    """A job that another started, or was started by."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: uuid.UUID
+    kind: str
+    state: JobState
+    required: bool
+
+
 class AdminJobDetail(BaseModel):
-    """A job with its attempts, oldest first."""
+    """A job with its attempts and the jobs it started, oldest first."""
 
     job: AdminJobOut
     attempts: list[AttemptOut]
+    parent: RelativeOut | None
+    children: list[RelativeOut]
 
 
 class BulkIn(StrictModel):

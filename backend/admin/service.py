@@ -19,11 +19,12 @@ from backend.core.errors import AppError, InvalidState, NotFound
 from backend.core.queue import UnknownKind
 from backend.jobs import progress, queues
 from backend.jobs import service as jobs
+from backend.jobs.families import Family
 from backend.jobs.models import Job, JobAttempt, JobState
 from backend.jobs.queries import NEWEST
 from backend.orgs import audit
 from backend.orgs.access import Actor
-from backend.orgs.models import AuditEntry, Project
+from backend.orgs.models import Project
 
 PAGE_SIZE = 50
 #: A search that looks at more than it can in this time is given up.
@@ -84,7 +85,7 @@ async def list_jobs(
     session: AsyncSession, *, filter: JobFilter, cursor: str | None = None, limit: int = PAGE_SIZE
 ) -> JobPage:
     """Newest first, on from `cursor`. Raises BadCursor, TooBroad."""
-    statement = filter.narrow(_rows()).order_by(*NEWEST.terms).limit(limit + 1)
+    statement = (await filter.narrow(session, _rows())).order_by(*NEWEST.terms).limit(limit + 1)
     if cursor:
         statement = statement.where(NEWEST.after(cursor))
     await _search(session)
@@ -112,7 +113,7 @@ async def running_jobs(session: AsyncSession) -> list[Row]:
 
 async def count_newer(session: AsyncSession, *, filter: JobFilter, than: Row | None) -> int:
     """Jobs that this filter finds and that came after one (all, when there is none), up to MOST_NEWER + 1."""
-    statement = filter.narrow(select(Job.id))
+    statement = await filter.narrow(session, select(Job.id))
     if than is not None:
         oldest = NEWEST.reversed()
         statement = statement.where(oldest.after(oldest.cursor(than.job.created_at, than.job.id)))
@@ -121,7 +122,7 @@ async def count_newer(session: AsyncSession, *, filter: JobFilter, than: Row | N
 
 async def count_jobs(session: AsyncSession, *, filter: JobFilter, action: Action | None = None) -> Count:
     """How many jobs a filter finds, of those that `action` can act on when it is given. Raises TooBroad."""
-    statement = filter.narrow(select(Job.id))
+    statement = await filter.narrow(session, select(Job.id))
     if action is not None:
         statement = _actionable(statement, action)
     number = await _count(session, statement, MOST_FOUND)
@@ -149,18 +150,18 @@ async def get_job(session: AsyncSession, job_id: uuid.UUID) -> Row:
     return Row(row.job.model_copy(update=known), row.version)
 
 
+async def family_of(session: AsyncSession, job_id: uuid.UUID) -> Family:
+    """The job that started this one, and those it started. Raises NotFound."""
+    job = await session.get(Job, job_id)
+    if job is None:
+        raise NotFound
+    return await jobs.family_of(session, job)
+
+
 async def attempts_of(session: AsyncSession, job_id: uuid.UUID) -> Sequence[JobAttempt]:
     """Every attempt at a job, oldest first."""
     statement = select(JobAttempt).where(JobAttempt.job_id == job_id)
     return (await session.scalars(statement.order_by(JobAttempt.started_at, JobAttempt.attempt))).all()
-
-
-async def history_of(session: AsyncSession, job_id: uuid.UUID) -> Sequence[AuditEntry]:
-    """What people did to a job, alone or among others, newest first."""
-    alone = (AuditEntry.object_type == "job") & (AuditEntry.object_id == str(job_id))
-    among = (AuditEntry.object_type == "jobs") & AuditEntry.detail.contains({"ids": [str(job_id)]})
-    statement = select(AuditEntry).where(alone | among).order_by(AuditEntry.id.desc()).limit(PAGE_SIZE)
-    return (await session.scalars(statement)).all()
 
 
 async def _shown(found: Sequence[Any]) -> list[Row]:
@@ -176,6 +177,8 @@ async def _shown(found: Sequence[Any]) -> list[Row]:
                 worker=job.worker,
                 priority=job.priority,
                 run_at=job.run_at,
+                parent_id=job.parent_id,
+                request_id=job.request_id,
             ),
             state.version,
         )
@@ -222,7 +225,7 @@ async def act_on_many(
     while True:
         async with transaction() as session:
             statement = _actionable(select(Job), action).order_by(*NEWEST.terms).limit(CHUNK)
-            statement = filter.narrow(statement) if filter else statement.where(Job.id.in_(ids or []))
+            statement = await filter.narrow(session, statement) if filter else statement.where(Job.id.in_(ids or []))
             if cursor:
                 statement = statement.where(NEWEST.after(cursor))
             await _search(session)

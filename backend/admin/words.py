@@ -1,14 +1,13 @@
 """What admins read of jobs and workers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 from backend.admin.numbers import Count
 from backend.admin.service import Row
 from backend.core import web, words
 from backend.jobs.models import JobAttempt, JobState
+from backend.jobs.timeline import Step, steps_of
 from backend.jobs.words import STAGES
 from backend.orgs.models import AuditEntry
 
@@ -19,13 +18,19 @@ _STATES = {
     JobState.FAILED: "Failed",
     JobState.CANCELLED: "Cancelled",
 }
-_OUTCOMES: dict[str | None, tuple[str, Literal["done", "good", "failed", "now"]]] = {
-    None: ("Running", "now"),
-    "completed": ("Completed", "good"),
-    "failed": ("Failed", "failed"),
-    "released": ("Given back, without spending the attempt", "done"),
-    "lost": ("The worker was lost; its lease ran out", "done"),
-    "cancelled": ("Cancelled", "done"),
+_STEPS = {
+    "queued": "Queued",
+    "retried": "Tried again by hand",
+    "cancel_asked": "Cancelled by hand",
+    "running": "running",
+    "completed": "completed",
+    "failed": "failed",
+    "released": "given back, without being spent",
+    "lost": "the worker was lost; its lease ran out",
+    "stopped": "cancelled",
+    "waiting": "Waiting for the next attempt",
+    "cancelled": "Cancelled",
+    "given_up": "Given up",
 }
 _ACTIONS = {
     "job.retry": "Retried a job",
@@ -50,6 +55,11 @@ def count(number: Count) -> str:
 def kind(name: str) -> str:
     """`process_video` as people say it."""
     return name.replace("_", " ").capitalize()
+
+
+def state(name: str) -> str:
+    """A job's state in a word."""
+    return _STATES[JobState(name)]
 
 
 def stands(row: Row) -> str:
@@ -87,46 +97,14 @@ def took(row: Row) -> str:
     return words.span(max(0.0, ((job.finished_at or now) - job.started_at).total_seconds()))
 
 
-@dataclass(frozen=True)
-class Step:
-    """One thing that happened to a job. `attempt` is there for its log and command."""
-
-    words: str
-    kind: Literal["done", "good", "failed", "now"]
-    at: datetime
-    seconds: float | None = None
-    detail: str | None = None
-    code: str | None = None
-    attempt: JobAttempt | None = None
-
-
 def timeline(row: Row, attempts: Sequence[JobAttempt], deeds: Sequence[AuditEntry]) -> list[Step]:
     """A job's life in the order of time: queued, every attempt, and what people did."""
-    job = row.job
-    waited = (attempts[0].started_at - job.created_at).total_seconds() if attempts else None
-    steps = [Step("Queued", "done", job.created_at, waited if waited and waited >= 0.1 else None)]
-    for attempt in attempts:
-        said, mark = _OUTCOMES.get(attempt.outcome, ("Tried", "done"))
-        if mark == "failed" and job.status != JobState.FAILED:
-            mark = "done"  # it was made good since, or will be
-        spent = (attempt.finished_at - attempt.started_at).total_seconds() if attempt.finished_at else None
-        steps.append(
-            Step(
-                f"Attempt {attempt.attempt}: {said[:1].lower()}{said[1:]}",
-                mark,
-                attempt.started_at,
-                spent,
-                attempt.error_message,
-                attempt.error_code,
-                attempt,
-            )
-        )
-    steps += [Step(f"{deed(entry)}: {entry.actor_email or 'the system'}", "done", entry.at) for entry in deeds]
-    if job.status == JobState.CANCELLED and job.finished_at and not any(a.outcome == "cancelled" for a in attempts):
-        steps.append(Step("Cancelled", "done", job.finished_at))
-    if job.status == JobState.FAILED and job.error and job.error.code == "attempts_exhausted" and job.finished_at:
-        steps.append(Step("Given up", "failed", job.finished_at, None, job.error.message, job.error.code))
-    return [steps[0], *sorted(steps[1:], key=lambda step: step.at)]
+    return steps_of(row.job, attempts, deeds, words=_step, due_at=row.job.run_at)
+
+
+def _step(step: Step) -> str:
+    words = _STEPS[step.what]
+    return f"Attempt {step.attempt.attempt}: {words}" if step.attempt else words
 
 
 def deed(entry: AuditEntry) -> str:
@@ -142,5 +120,5 @@ def deed(entry: AuditEntry) -> str:
 
 
 web.templates().filters.update(
-    job_count=count, job_kind=kind, job_stands=stands, job_remark=remark, job_took=took, deed=deed
+    job_count=count, job_kind=kind, job_state=state, job_stands=stands, job_remark=remark, job_took=took, deed=deed
 )

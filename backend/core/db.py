@@ -65,10 +65,16 @@ class Database:
             max_overflow=0,
             pool_timeout=settings.database_pool_timeout_seconds,
             pool_pre_ping=True,
+            hide_parameters=True,  # errors are logged: titles, prompts and hashes of secrets have no business there
             connect_args={
                 "timeout": 5,
                 "command_timeout": 30,  # a database that hangs is answered as one that is away
-                "server_settings": {"timezone": "UTC", "application_name": "dailies"},
+                "server_settings": {
+                    "timezone": "UTC",
+                    "application_name": "dailies",
+                    # A process frozen inside a transaction must not hold its rows for ever: others skip locked jobs.
+                    "idle_in_transaction_session_timeout": "30s",
+                },
             },
         )
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)

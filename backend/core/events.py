@@ -6,12 +6,14 @@ when told so, and again after a while without news.
 
 import asyncio
 import json
+import math
 import random
-from collections.abc import AsyncIterable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import structlog
+from fastapi import Depends
 from redis.exceptions import RedisError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -23,6 +25,12 @@ CHANNEL = "dailies:events"
 #: Events a slow reader may have waiting; beyond it they are dropped, and it is told to read the truth again.
 MAX_WAITING = 64
 QUIET_SECONDS = 5.0
+#: Streams read the truth again after about this long without news, for what was lost on the way to Redis: when its
+#: connection breaks they do so at once, and each two seconds until it is back.
+READ_AGAIN_SECONDS = 60.0
+WITHOUT_REDIS_SECONDS = 2.0
+#: Streams that are opened at the same time. The others wait for their turn, and not for a database connection.
+OPENED_AT_ONCE = 3
 
 Payload = dict[str, Any]
 
@@ -43,15 +51,17 @@ class Subscription:
         self._hub = hub
         self._waiting: asyncio.Queue[Payload | None] = asyncio.Queue(MAX_WAITING)
 
-    async def next(self, seconds: float) -> Payload | None:
-        """The next event; None means "read the truth": none came for that long, or some may have been missed.
+    async def next(self, seconds: float = READ_AGAIN_SECONDS) -> Payload | None:
+        """The next event; None means "read the truth": none came for about so long, or some may have been missed.
 
-        Without Redis it is at most two seconds, whatever was asked. Raises Closed.
+        About: half of it to half as long again, so that a thousand streams do not read at once; and up to the next
+        full second, so that those which read in the same one do it together. Raises Closed.
         """
         if self._hub.closing:
             raise Closed
+        pause = seconds * random.uniform(0.5, 1.5) if self._hub.connected else min(seconds, WITHOUT_REDIS_SECONDS)  # noqa: S311
         try:
-            async with asyncio.timeout(seconds if self._hub.connected else min(seconds, 2.0)):
+            async with asyncio.timeout_at(math.ceil(asyncio.get_running_loop().time() + pause)):
                 payload = await self._waiting.get()
         except TimeoutError:
             payload = None
@@ -75,6 +85,7 @@ class Hub:
         self.closing = False
         self._topics: dict[str, set[Subscription]] = {}
         self._listening: asyncio.Task[None] | None = None
+        self._opening = asyncio.Semaphore(OPENED_AT_ONCE)
 
     @property
     def streams(self) -> int:
@@ -110,6 +121,11 @@ class Hub:
                 listeners.discard(subscription)
                 if not listeners:
                     self._topics.pop(name, None)
+
+    async def turn(self) -> AsyncIterator[None]:
+        """A dependency, the first of a route that opens a stream: its turn to ask the database who asks, and what."""
+        async with self._opening:
+            yield
 
     def deliver(self, topics: Iterable[str], payload: Payload) -> None:
         """Hand an event to this process's streams, once to each."""
@@ -156,6 +172,9 @@ class Hub:
 
 
 hub = Hub()
+
+#: For the `dependencies` of such a route; over before the first event is sent.
+in_turn = Depends(hub.turn, scope="function")
 
 
 def message(data: str, *, event: str, id: str) -> ServerSentEvent:

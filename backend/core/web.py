@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -26,6 +26,8 @@ from backend.core.db import is_away
 from backend.core.errors import AppError, Busy, NotFound, ValidationFailed
 
 log = structlog.get_logger(__name__)
+
+M = TypeVar("M", bound=BaseModel)
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "static" / "dist"
@@ -198,6 +200,20 @@ _MEANING = {
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route: the error statuses it may answer, in the shape of the contract."""
     return {status: {"model": ErrorBody, "description": _MEANING[status]} for status in statuses}
+
+
+def lenient(model: type[M]) -> Callable[[Request], M]:
+    """A dependency for pages: their query as far as it means something; what does not is as if it were not there."""
+
+    def read(request: Request) -> M:
+        given = dict(request.query_params)
+        try:
+            return model.model_validate(given)
+        except ValidationError as error:
+            wrong = {problem["loc"][0] for problem in error.errors()}
+            return model.model_validate({name: value for name, value in given.items() if name not in wrong})
+
+    return read
 
 
 def error_response(request: Request, error: AppError) -> Response:

@@ -8,9 +8,9 @@ from sse_starlette import EventSourceResponse
 
 from backend.core.db import SessionDep, transaction
 from backend.core.errors import NotFound, Unauthenticated
-from backend.core.events import event_stream
+from backend.core.events import event_stream, in_turn
 from backend.core.web import errors, redirect, wants_html
-from backend.jobs import live, progress, service
+from backend.jobs import live, progress, service, timeline
 from backend.jobs.models import Job
 from backend.jobs.schemas import JobOut, JobPage, JobQuery
 from backend.orgs.access import Actor, CurrentActor, OptionalActor, get_visible
@@ -28,6 +28,12 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     },
     204: {"description": "The end of this job was already sent to this client"},
     **errors(401, 404, 503),
+}
+_A_STREAM: dict[str, Any] = {
+    "response_class": EventSourceResponse,
+    "responses": _STREAM,
+    "summary": "Follow a job",
+    "dependencies": [in_turn],
 }
 
 
@@ -58,11 +64,9 @@ async def get_job_at_page(request: Request, job_id: uuid.UUID, actor: OptionalAc
     return job
 
 
-@router.get("/api/jobs/{job_id}/stream", response_class=EventSourceResponse, responses=_STREAM, summary="Follow a job")
-@router.get("/jobs/{job_id}/stream", response_class=EventSourceResponse, responses=_STREAM, summary="Follow a job")
-@router.get(
-    "/api/videos/jobs/{job_id}/stream", response_class=EventSourceResponse, responses=_STREAM, summary="Follow a job"
-)
+@router.get("/api/jobs/{job_id}/stream", **_A_STREAM)
+@router.get("/jobs/{job_id}/stream", **_A_STREAM)
+@router.get("/api/videos/jobs/{job_id}/stream", **_A_STREAM)
 async def stream_job(job_id: uuid.UUID, actor: CurrentActor, last_event_id: LastEventId = None) -> Response:
     """Closes at the end of the job. Come back with `Last-Event-ID` after a lost connection, as browsers do."""
     if live.has_seen_end(await _visible_state(actor, job_id), last_event_id):
@@ -80,14 +84,14 @@ async def cancel_job(job_id: uuid.UUID, actor: CurrentActor, session: SessionDep
 @router.post("/api/jobs/{job_id}/retry", responses=errors(401, 403, 404, 409, 503), summary="Try a failed job again")
 async def retry_job(job_id: uuid.UUID, actor: CurrentActor, session: SessionDep) -> JobOut:
     job = await get_visible(session, Job, actor, job_id)
-    return await service.public(session, await service.retry_job(session, actor=actor, job=job))
+    moved = await service.retry_job(session, actor=actor, job=job)
+    await timeline.note_retry(session, actor=actor, job=moved)
+    return await service.public(session, moved)
 
 
 async def _visible_state(actor: Actor, job_id: uuid.UUID) -> progress.State:
-    """A transaction of its own, over before anything is sent. Raises NotFound."""
-    async with transaction() as session:
-        await get_visible(session, Job, actor, job_id)
+    """Read together with what others ask for in the same moment. Raises NotFound, also when it is not the actor's."""
     state = await live.read_state(job_id)
-    if state is None:
+    if state is None or state.job.project_id not in actor.project_ids:
         raise NotFound
     return state

@@ -4,14 +4,15 @@ import random
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import structlog
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.config import settings
 from backend.core.queue import Task, registry
-from backend.jobs import moves
+from backend.jobs import families, moves
 from backend.jobs.attempts import Notes
 from backend.jobs.claims import claim
 from backend.jobs.models import Job, JobAttempt, JobState
@@ -21,6 +22,7 @@ __all__ = [
     "backoff",
     "cancel_requests",
     "claim",
+    "complete",
     "confirm_cancel",
     "expired",
     "fail",
@@ -31,6 +33,9 @@ __all__ = [
 ]
 
 log = structlog.get_logger(__name__)
+
+#: How long work is tried again without spending attempts while something else is away.
+OUTAGE_SECONDS = 24 * 3600.0
 
 EXHAUSTED = JobError("attempts_exhausted", "The work was interrupted each time it was tried.", retryable=True)
 
@@ -78,7 +83,14 @@ async def cancel_requests(session: AsyncSession, job_ids: Sequence[uuid.UUID]) -
 
 
 async def finish(session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID, notes: Notes | None = None) -> Job:
-    """Complete the job in the transaction of its domain rows. Raises LeaseLost: then nothing may be written."""
+    """Complete the job, and its family with it if nothing is missing. Raises LeaseLost: then nothing may be written."""
+    job = await complete(session, job_id=job_id, token=token, notes=notes)
+    await families.settle(session, job)
+    return job
+
+
+async def complete(session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID, notes: Notes | None = None) -> Job:
+    """The first half of `finish`: domain rows may follow, and children that are started; then `families.settle`."""
     job = await moves.move(
         session,
         job_id,
@@ -89,12 +101,14 @@ async def finish(session: AsyncSession, *, job_id: uuid.UUID, token: uuid.UUID, 
         beside=moves.closing(token, "completed", notes=notes).where(_holds(job_id, token)).cte("closed"),
         progress=100.0,
         finished_at=func.now(),
+        unsettled=families.has_to_settle(),
         **moves.error_columns(None),
     )
     if job is None:
         raise LeaseLost
     log.info("job.completed", job_id=str(job.id), kind=job.kind, attempt=job.attempt)
     moves.announce(session, job)
+    await families.hold_above(session, job)
     return job
 
 
@@ -110,14 +124,43 @@ async def fail(
     Raises LeaseLost.
     """
     job = await moves.held(session, job_id, token)
-    await moves.close_attempt(session, token, "failed", error, notes)
+    outage = None if error.spends_attempt or not error.retryable else await _outage(session, job_id)
+    waits = outage is not None and outage.seconds < OUTAGE_SECONDS
+    await moves.close_attempt(session, token, "released" if waits else "failed", error, notes)
     log.info("job.attempt_failed", job_id=str(job.id), kind=job.kind, attempt=job.attempt, code=error.code)
     if job.cancel_requested_at is not None:
-        return await moves.end(session, job, JobState.CANCELLED, CANCELLED, token=token)
-    if error.retryable and job.attempt < job.max_attempts:
-        delay = backoff(registry.find(job.kind), job.attempt)
-        return await moves.requeue(session, job, token=token, delay_seconds=delay)
-    return await moves.end(session, job, JobState.FAILED, error, token=token)
+        return await families.end(session, job, JobState.CANCELLED, CANCELLED, token=token)
+    task = registry.find(job.kind)
+    if outage is not None and waits:
+        delay = backoff(task, outage.attempts)
+        return await moves.requeue(session, job, token=token, delay_seconds=delay, attempt=Job.attempt - 1)
+    if error.retryable and error.spends_attempt and job.attempt < job.max_attempts:
+        return await moves.requeue(session, job, token=token, delay_seconds=backoff(task, job.attempt))
+    return await families.end(session, job, JobState.FAILED, error, token=token)
+
+
+class _Outage(NamedTuple):
+    """How often a job met something that was away, without another end between, and for how long."""
+
+    attempts: int
+    seconds: float
+
+
+async def _outage(session: AsyncSession, job_id: uuid.UUID) -> _Outage:
+    """With the attempt that is still open."""
+    otherwise = select(func.max(JobAttempt.started_at)).where(
+        JobAttempt.job_id == job_id, JobAttempt.outcome.is_distinct_from("released"), JobAttempt.outcome.is_not(None)
+    )
+    since = func.coalesce(otherwise.scalar_subquery(), text("'-infinity'::timestamptz"))
+    statement = select(
+        func.count(), func.coalesce(func.extract("epoch", func.now() - func.min(JobAttempt.started_at)), 0)
+    ).where(
+        JobAttempt.job_id == job_id,
+        JobAttempt.started_at > since,
+        JobAttempt.outcome.is_(None) | JobAttempt.error_code.is_not(None),
+    )
+    row = (await session.execute(statement)).one()
+    return _Outage(row[0], float(row[1]))
 
 
 async def release(
@@ -133,7 +176,7 @@ async def release(
     await moves.close_attempt(session, token, "released", notes=notes)
     log.info("job.released", job_id=str(job.id), kind=job.kind)
     if job.cancel_requested_at is not None:
-        return await moves.end(session, job, JobState.CANCELLED, CANCELLED, token=token)
+        return await families.end(session, job, JobState.CANCELLED, CANCELLED, token=token)
     return await moves.requeue(session, job, token=token, delay_seconds=delay_seconds, attempt=Job.attempt - 1)
 
 
@@ -143,7 +186,7 @@ async def confirm_cancel(
     """The work has stopped as asked. Raises LeaseLost."""
     job = await moves.held(session, job_id, token)
     await moves.close_attempt(session, token, "cancelled", CANCELLED, notes)
-    return await moves.end(session, job, JobState.CANCELLED, CANCELLED, token=token)
+    return await families.end(session, job, JobState.CANCELLED, CANCELLED, token=token)
 
 
 async def expired(session: AsyncSession, *, but: Sequence[uuid.UUID] = ()) -> uuid.UUID | None:
@@ -173,10 +216,10 @@ async def reap(session: AsyncSession, job_id: uuid.UUID) -> Job:
     await moves.close_attempt(session, token, "lost")
     log.warning("job.lease_expired", job_id=str(job.id), kind=job.kind, attempt=job.attempt, worker=job.worker)
     if job.cancel_requested_at is not None:
-        return await moves.end(session, job, JobState.CANCELLED, CANCELLED, token=token)
+        return await families.end(session, job, JobState.CANCELLED, CANCELLED, token=token)
     if job.attempt < job.max_attempts:
         return await moves.requeue(session, job, token=token, delay_seconds=0)
-    return await moves.end(session, job, JobState.FAILED, EXHAUSTED, token=token)
+    return await families.end(session, job, JobState.FAILED, EXHAUSTED, token=token)
 
 
 def backoff(task: Task | None, attempt: int) -> float:

@@ -1,38 +1,40 @@
 """Following a job as it goes: first the truth from Postgres, then events, until the end. No session is held."""
 
-import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
-import structlog
 from sse_starlette import ServerSentEvent
 
 from backend.core import events
 from backend.core.db import transaction
+from backend.core.readings import Readings, patiently
 from backend.jobs import progress, queries
 from backend.jobs.models import JobState
 from backend.jobs.progress import State, Version
 from backend.jobs.schemas import JobOut, StreamEvent
 
-log = structlog.get_logger(__name__)
-
-#: The truth is read again after this long without news, sooner while the place in the queue may change.
-READ_AGAIN_SECONDS = 15.0
+#: While the place in the queue changes without an event: sooner near its front, where it is looked at.
 QUEUED_AGAIN_SECONDS = 5.0
-
-T = TypeVar("T")
+FAR_BACK = 20
+FAR_AGAIN_SECONDS = 20.0
 
 
 async def read_state(job_id: uuid.UUID) -> State | None:
-    """The newest state of a job: its row, and the progress in Redis when that is ahead of it."""
+    """The newest state of a job: its row, and the progress in Redis when that is ahead of it. Whoever asks."""
+    return await _states.get(job_id)
+
+
+async def _read_states(job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, State]:
     async with transaction() as session:
-        job = await queries.find_job(session, job_id)
-        if job is None:
-            return None
-        state = progress.state_of(job, await queries.public(session, job))
-    return (await progress.freshen([state]))[0]
+        jobs = await queries.find_jobs(session, job_ids)
+        shown = await queries.public_many(session, jobs)
+    states = await progress.freshen([progress.state_of(job, out) for job, out in zip(jobs, shown, strict=True)])
+    return {state.job.id: state for state in states}
+
+
+_states = Readings(_read_states)
 
 
 def has_seen_end(state: State, last_event_id: str | None) -> bool:
@@ -60,7 +62,7 @@ async def follow(job_id: uuid.UUID, *, last_event_id: str | None = None) -> Asyn
     payload: dict[str, Any] | None = None
     with events.hub.subscribe([progress.job_topic(job_id)]) as subscription:
         while True:
-            state = _told(payload, shown) if payload else await _patiently(lambda: read_state(job_id))
+            state = _told(payload, shown) if payload else await patiently(lambda: read_state(job_id))
             if state is None:  # the job was removed with its project
                 return
             job = state.job
@@ -73,9 +75,8 @@ async def follow(job_id: uuid.UUID, *, last_event_id: str | None = None) -> Asyn
                 seen, shown = state.version, job
                 if job.is_final:
                     return
-            queued = shown is not None and shown.status == JobState.QUEUED
             try:
-                payload = await subscription.next(QUEUED_AGAIN_SECONDS if queued else READ_AGAIN_SECONDS)
+                payload = await subscription.next(read_again_seconds(shown))
             except events.Closed:
                 return
 
@@ -91,14 +92,11 @@ def _told(payload: dict[str, Any], shown: JobOut | None) -> State:
     return State(state.version, state.job.model_copy(update=kept))
 
 
-async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
-    """Read the truth; while the database is away a stream waits, and its heartbeat keeps the client."""
-    while True:
-        try:
-            return await read()
-        except Exception as error:  # a stream has no status left to report with
-            log.warning("stream.read_failed", error=repr(error))
-            await asyncio.sleep(2.0)
+def read_again_seconds(shown: JobOut | None) -> float:
+    """How long a stream that has shown this waits for news before it looks by itself."""
+    if shown is None or shown.status != JobState.QUEUED:
+        return events.READ_AGAIN_SECONDS
+    return QUEUED_AGAIN_SECONDS if (shown.queue_position or 0) < FAR_BACK else FAR_AGAIN_SECONDS
 
 
 def _json(data: dict[str, Any]) -> str:

@@ -50,12 +50,18 @@ class Job(Identified, Timestamped, Base):
         CheckConstraint("(state = 'running') = (lease_token IS NOT NULL)", name="lease"),
         CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
         CheckConstraint("priority BETWEEN 1 AND 3", name="priority"),
+        CheckConstraint("state = 'completed' OR NOT unsettled", name="unsettled"),
         Index("ix_jobs_claim", "queue", "priority", "run_at", "id", postgresql_where="state = 'queued'"),
-        # The next project that has a due job, and its oldest, without passing over the others' (jobs.claims).
+        # The next project that has a due job, and its oldest, without passing over the others' (jobs.claims); what a
+        # project has queued for later is skipped inside the index (Postgres 18).
         Index("ix_jobs_turn", "queue", "priority", "project_id", "run_at", "id", postgresql_where="state = 'queued'"),
         Index("ix_jobs_parent_id", "parent_id", postgresql_where="parent_id IS NOT NULL"),
+        Index("ix_jobs_unsettled", "id", postgresql_where="unsettled"),
         Index("ix_jobs_lease", "lease_until", postgresql_where="state = 'running'"),
         Index("ix_jobs_completed", "kind", "finished_at", postgresql_where="state = 'completed'"),
+        # What admins search by: errors, and the request that queued it.
+        Index("ix_jobs_error_code", "error_code", postgresql_where="error_code IS NOT NULL"),
+        Index("ix_jobs_request_id", "request_id", postgresql_where="request_id <> ''"),
         # The admins' page: newest first at any depth; what failed; and, in job_attempts, what ended of late.
         Index("ix_jobs_created_at_id", "created_at", "id"),
         Index(
@@ -79,8 +85,10 @@ class Job(Identified, Timestamped, Base):
     video_id: Mapped[uuid.UUID | None]
     parent_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     required: Mapped[bool] = mapped_column(server_default="false")  #: its parent is not done without it
+    unsettled: Mapped[bool] = mapped_column(server_default="false")  #: completed, but not yet done (jobs.families)
     args: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     dedupe_key: Mapped[str | None] = mapped_column(String(200))
+    request_id: Mapped[str] = mapped_column(String(64), server_default="")  #: of the request that queued it, or ""
 
     state: Mapped[str] = mapped_column(String(20), server_default=JobState.QUEUED)
     stage: Mapped[str | None] = mapped_column(String(40))

@@ -1,7 +1,7 @@
 """The moves of a job: each is one conditional UPDATE (`move`), fenced by the lease token of whoever holds the job.
 
-Locks are taken job first, then domain rows: finishing, failing and cancelling lock the job's row and then call into the
-domain. Times are the database's; no host's clock matters.
+Locks are taken job first, then the jobs above it (jobs.families), then domain rows: finishing, failing and cancelling
+lock jobs and then call into the domain. Times are the database's; no host's clock matters.
 """
 
 import uuid
@@ -22,10 +22,15 @@ log = structlog.get_logger(__name__)
 
 
 class JobError(Exception):
-    """Ends an attempt: `code` is stable, `message` is for people; retried by itself only when `retryable`."""
+    """Ends an attempt: `code` is stable, `message` is for people; retried by itself only when `retryable`.
 
-    def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
+    What is no fault of the work (a storage that does not answer) `spends_attempt=False`: it is tried again until that
+    has lasted for `leases.OUTAGE_SECONDS`, however often.
+    """
+
+    def __init__(self, code: str, message: str, *, retryable: bool = False, spends_attempt: bool = True) -> None:
         self.code, self.message, self.retryable = code, message, retryable
+        self.spends_attempt = spends_attempt
         super().__init__(f"{code}: {message}")
 
 
@@ -92,17 +97,6 @@ async def requeue(session: AsyncSession, job: Job, *, token: uuid.UUID, delay_se
     if not delay_seconds:
         ring(session, moved)
     announce(session, moved)
-    return moved
-
-
-async def end(session: AsyncSession, job: Job, state: JobState, error: JobError, *, token: uuid.UUID) -> Job:
-    """To `failed` or `cancelled`, with the domain rows. Raises LeaseLost."""
-    moved = await move(
-        session, job.id, JobState.RUNNING, state, token=token, finished_at=func.now(), **error_columns(error)
-    )
-    if moved is None:
-        raise LeaseLost
-    await tell_domain(session, moved, state, error)
     return moved
 
 

@@ -4,14 +4,13 @@ import math
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.paging import Order
-from backend.jobs.models import LIVE_STATES, Job, JobState
+from backend.jobs.models import Job, JobState
 from backend.jobs.schemas import JobOut, JobQuery, Pagination, from_row
 from backend.orgs.access import Actor, visible
 
@@ -21,16 +20,56 @@ ESTIMATE_KEPT_SECONDS = 30.0
 
 NEWEST = Order("created", Job.created_at, Job.id, kind=datetime, descending=True)  # type: ignore[arg-type]
 
+# As the claim serves them: better priorities first; inside one the projects in turns. A project's first due job stands
+# at 0, each further one 1 / weight later; what stands before a job, or beside it and is older, goes first. With which
+# project it begins is each worker's to choose, so that this is right to within the number of projects.
 _POSITIONS = text(
     """
-    SELECT mine.id, (
-        SELECT count(*) FROM (
-            SELECT FROM jobs AS ahead
-            WHERE ahead.queue = mine.queue AND ahead.state = 'queued' AND ahead.run_at <= now()
-              AND (ahead.priority, ahead.run_at, ahead.id) < (mine.priority, mine.run_at, mine.id)
+    SELECT mine.id, least(:most, better.jobs + own.jobs + others.jobs) FROM jobs AS mine
+    JOIN projects AS home ON home.id = mine.project_id
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS jobs FROM (
+            SELECT FROM generate_series(1, mine.priority - 1) AS p(priority), jobs AS ahead
+            WHERE ahead.queue = mine.queue AND ahead.priority = p.priority AND ahead.state = 'queued'
+              AND ahead.run_at <= now()
             LIMIT :most
         ) AS counted
-    ) FROM jobs AS mine WHERE mine.id = ANY(:ids) AND mine.state = 'queued'
+    ) AS better
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS jobs FROM (
+            SELECT FROM jobs AS ahead
+            WHERE ahead.queue = mine.queue AND ahead.priority = mine.priority AND ahead.state = 'queued'
+              AND ahead.run_at <= now() AND ahead.project_id = mine.project_id
+              AND (ahead.run_at, ahead.id) < (mine.run_at, mine.id)
+            LIMIT :most
+        ) AS counted
+    ) AS own
+    CROSS JOIN LATERAL (
+        WITH RECURSIVE other AS (
+            SELECT '00000000-0000-0000-0000-000000000000'::uuid AS project_id, 0 AS number
+            WHERE better.jobs + own.jobs < :most
+            UNION ALL
+            SELECT next.project_id, other.number + 1 FROM other, LATERAL (
+                SELECT project_id FROM jobs
+                WHERE queue = mine.queue AND priority = mine.priority AND state = 'queued' AND run_at <= now()
+                  AND project_id > other.project_id
+                ORDER BY jobs.project_id, jobs.run_at, jobs.id LIMIT 1
+            ) AS next
+            WHERE other.number < :most
+        )
+        SELECT count(*) AS jobs FROM (
+            SELECT FROM other JOIN projects ON projects.id = other.project_id, LATERAL (
+                SELECT run_at, id, (row_number() OVER (ORDER BY run_at, id) - 1) / projects.weight AS stands FROM jobs
+                WHERE queue = mine.queue AND priority = mine.priority AND state = 'queued' AND run_at <= now()
+                  AND project_id = other.project_id
+                ORDER BY run_at, id LIMIT ceil(own.jobs * projects.weight / home.weight)::bigint + 1
+            ) AS theirs
+            WHERE other.project_id <> mine.project_id
+              AND (theirs.stands, theirs.run_at, theirs.id) < (own.jobs / home.weight, mine.run_at, mine.id)
+            LIMIT :most
+        ) AS counted
+    ) AS others
+    WHERE mine.id = ANY(:ids) AND mine.state = 'queued'
     """
 )
 _MEDIAN = text(
@@ -82,29 +121,9 @@ async def find_job(session: AsyncSession, job_id: uuid.UUID) -> Job | None:
     return await session.scalar(select(Job).where(Job.id == job_id), execution_options={"populate_existing": True})
 
 
-@dataclass(frozen=True, slots=True)
-class Children:
-    """How many required children of a job wait or run, are completed, and ended otherwise."""
-
-    live: int
-    completed: int
-    failed: int
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing is missing: all are completed."""
-        return self.live == self.failed == 0
-
-
-async def children_of(session: AsyncSession, job_id: uuid.UUID) -> Children:
-    """How the required children of a job stand; the other children are no condition for anything."""
-    rows = await session.execute(
-        select(Job.state, func.count().label("jobs")).where(Job.parent_id == job_id, Job.required).group_by(Job.state)
-    )
-    counts: dict[str, int] = {row.state: row.jobs for row in rows}
-    completed = counts.pop(JobState.COMPLETED, 0)
-    live = sum(counts.pop(state, 0) for state in LIVE_STATES)
-    return Children(live, completed, sum(counts.values()))
+async def find_jobs(session: AsyncSession, job_ids: Sequence[uuid.UUID]) -> Sequence[Job]:
+    """Those of these jobs that are there, whoever asks: permission is checked by who shows them."""
+    return (await session.scalars(select(Job).where(Job.id.in_(job_ids)))).all()
 
 
 async def latest_for_videos(

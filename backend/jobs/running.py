@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from backend.config import settings
 from backend.core.db import database, transaction
 from backend.core.queue import registry
-from backend.jobs import leases, progress
+from backend.jobs import families, leases, progress
 from backend.jobs.attempts import Notes
 from backend.jobs.claims import Turns, take
 from backend.jobs.models import Job
@@ -74,6 +74,7 @@ class Run:
         self.project_id = job.project_id
         self.owner_id = job.owner_id
         self.video_id = job.video_id
+        self.request_id = job.request_id
         self.attempt = job.attempt
         self.max_attempts = job.max_attempts
         self.stage: str | None = None
@@ -109,12 +110,16 @@ class Run:
 
     @asynccontextmanager
     async def finishing(self) -> AsyncIterator[AsyncSession]:
-        """The transaction that completes the job with its domain rows. Raises LeaseLost: then none is written."""
+        """The transaction that completes the job with its domain rows. Raises LeaseLost: then none is written.
+
+        Children started in it are there exactly when the job is completed.
+        """
         self._finishing = True
         try:
             async with transaction() as session:
-                await leases.finish(session, job_id=self.job_id, token=self.token, notes=self.notes)
+                job = await leases.complete(session, job_id=self.job_id, token=self.token, notes=self.notes)
                 yield session
+                await families.settle(session, job)
             self.finished = True
         except OSError as error:
             raise DatabaseAway from error
@@ -136,7 +141,10 @@ class Run:
     async def execute(self) -> None:
         """Run the handler to its end and write how it ended. Never raises for what the handler did."""
         task = registry.get(self.kind)
-        with structlog.contextvars.bound_contextvars(job_id=str(self.job_id), kind=self.kind):
+        of = {"job_id": str(self.job_id), "kind": self.kind}
+        if self.request_id:
+            of["request_id"] = self.request_id
+        with structlog.contextvars.bound_contextvars(**of):
             self._work = asyncio.ensure_future(task.handler(self))
             beside = [asyncio.create_task(_beat(self)), asyncio.create_task(_publish(self))]
             try:

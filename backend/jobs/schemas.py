@@ -28,7 +28,7 @@ class JobOut(BaseModel):
     progress: float = Field(ge=0, le=100, description="Percent; never falls within an attempt")
     attempt: int
     max_attempts: int
-    queue_position: int | None = Field(default=None, description="How many due jobs of its queue go first")
+    queue_position: int | None = Field(default=None, description="About how many due jobs go first; 1000: or more")
     estimated_seconds: float | None = Field(default=None, description="What jobs of this kind took of late")
     error: JobErrorOut | None = None
     video_id: uuid.UUID | None

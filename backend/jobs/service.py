@@ -12,17 +12,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.errors import InvalidState
 from backend.core.queue import registry
-from backend.jobs import moves
+from backend.jobs import families, moves
+from backend.jobs.families import Family, cancel_family, family_of
 from backend.jobs.models import LIVE_STATES, Job, JobState
-from backend.jobs.moves import CANCELLED, JobError, LeaseLost
-from backend.jobs.queries import children_of, find_job, latest_for_videos, list_jobs, public, public_many
+from backend.jobs.moves import JobError, LeaseLost
+from backend.jobs.queries import find_job, latest_for_videos, list_jobs, public, public_many
 from backend.orgs.access import Actor
 
 __all__ = [
+    "Family",
     "JobError",
     "LeaseLost",
+    "cancel_family",
     "cancel_job",
-    "children_of",
+    "family_of",
     "find_job",
     "latest_for_videos",
     "list_jobs",
@@ -53,11 +56,13 @@ async def start(
     """Queue a job in the caller's transaction; the bell rings after the commit.
 
     With a `dedupe_key` that a queued or running job has, that job is answered and none is made. `run_at`, or now and
-    `delay_seconds`, is the earliest time it runs. A `required` child counts in `children_of` its parent.
+    `delay_seconds`, is the earliest time it runs. Its parent is not done without a `required` child (jobs.families).
 
-    Raises UnknownKind.
+    Raises UnknownKind; InvalidState when its parent failed or was cancelled.
     """
     task = registry.get(kind)
+    if parent_id is not None:
+        await _hold_parent(session, parent_id)
     await session.flush()  # a video added by the caller has to be there for the foreign key
     statement = (
         insert(Job)
@@ -74,6 +79,7 @@ async def start(
             priority=priority,
             run_at=run_at if run_at is not None else moves.in_seconds(delay_seconds or 0),
             dedupe_key=dedupe_key,
+            request_id=_request_id(),
         )
         .on_conflict_do_nothing(index_elements=["dedupe_key"], index_where=text("state IN ('queued', 'running')"))
         .returning(Job)
@@ -95,32 +101,19 @@ async def start(
 
 
 async def cancel_job(session: AsyncSession, *, actor: Actor | None, job: Job) -> Job:
-    """Cancel a queued job at once; ask the worker of a running one to stop, which it confirms. Raises InvalidState."""
+    """Cancel a queued job at once; ask the worker of a running one to stop, which it confirms. Raises InvalidState.
+
+    Its live children end with it.
+    """
     log.info("job.cancel_requested", job_id=str(job.id), kind=job.kind, by=_who(actor))
-    cancelled = await moves.move(
-        session, job.id, JobState.QUEUED, JobState.CANCELLED, finished_at=func.now(), **moves.error_columns(CANCELLED)
-    )
-    if cancelled is not None:
-        await moves.tell_domain(session, cancelled, JobState.CANCELLED, CANCELLED)
-        return cancelled
-    asked: Job | None = await session.scalar(
-        update(Job)
-        .where(Job.id == job.id, Job.state == JobState.RUNNING)
-        .values(
-            cancel_requested_at=func.coalesce(Job.cancel_requested_at, func.now()),
-            updated_at=Job.updated_at,
-        )
-        .returning(Job),
-        execution_options={"synchronize_session": False, "populate_existing": True},
-    )
-    if asked is None:
-        raise InvalidState("This job has already ended.")
-    moves.announce(session, asked)
-    return asked
+    return await families.cancel(session, job)
 
 
 async def retry_job(session: AsyncSession, *, actor: Actor | None, job: Job) -> Job:
-    """Queue a failed job once more, with a new set of attempts. Raises InvalidState."""
+    """Queue a failed job once more, with a new set of attempts. Raises InvalidState.
+
+    Children that ended with it are not waited for any more: it will start those it needs.
+    """
     task = registry.get(job.kind)
     try:
         async with session.begin_nested():
@@ -130,6 +123,7 @@ async def retry_job(session: AsyncSession, *, actor: Actor | None, job: Job) -> 
                 JobState.FAILED,
                 JobState.QUEUED,
                 max_attempts=Job.attempt + task.max_attempts,
+                request_id=_request_id(),
                 run_at=func.now(),
                 stage=None,
                 progress=0.0,
@@ -140,12 +134,30 @@ async def retry_job(session: AsyncSession, *, actor: Actor | None, job: Job) -> 
         raise InvalidState("This work is already queued again.") from error
     if moved is None:
         raise InvalidState("Only a failed job can be tried again.")
+    ended = (JobState.FAILED, JobState.CANCELLED)
+    await session.execute(
+        update(Job)
+        .where(Job.parent_id == moved.id, Job.required, Job.state.in_(ended))
+        .values(required=False, updated_at=Job.updated_at)
+    )
     if task.on_queued is not None:
         await task.on_queued(session, moved)
     log.info("job.retried", job_id=str(job.id), kind=job.kind, by=_who(actor))
     moves.ring(session, moved)
     moves.announce(session, moved)
     return moved
+
+
+async def _hold_parent(session: AsyncSession, parent_id: uuid.UUID) -> None:
+    """Nobody can end a parent, or find it done, while it is being given a child."""
+    state = await session.scalar(select(Job.state).where(Job.id == parent_id).with_for_update())
+    if state in (None, JobState.FAILED, JobState.CANCELLED):
+        raise InvalidState("The work that this belongs to has ended.")
+
+
+def _request_id() -> str:
+    """Of the request, or of the job's request, in which this is done (core.middleware, jobs.running)."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))[:64]
 
 
 def _who(actor: Actor | None) -> str | None:

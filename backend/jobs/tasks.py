@@ -9,21 +9,22 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.db import transaction
-from backend.jobs import leases
+from backend.jobs import families, leases
 from backend.jobs.neighbours import disown
 from backend.jobs.running import Runner
 
 log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 1.0
-#: A job that could not be reaped (its `on_end` failed) is left alone for this long.
-REAP_AGAIN_SECONDS = 30.0
-#: Jobs reaped in one sweep, so that looking for work is not kept waiting.
-REAP_AT_ONCE = 50
+#: A job that could not be mended (its `on_end` or `on_done` failed) is left alone for this long.
+AGAIN_SECONDS = 30.0
+#: Jobs mended in one sweep, so that looking for work is not kept waiting.
+AT_ONCE = 50
 
-_reap_later: dict[uuid.UUID, float] = {}
+_later: dict[uuid.UUID, float] = {}
 
 
 async def sweep(runner: Runner) -> None:
@@ -33,6 +34,7 @@ async def sweep(runner: Runner) -> None:
         async with transaction() as session:
             await disown(session)
         await reap()
+        await settle()
         while await runner.look():
             pass
 
@@ -52,25 +54,38 @@ async def watch_cancels(runner: Runner) -> None:
 
 
 async def reap() -> int:
-    """Take jobs whose lease ran out from their workers, each in its own transaction; answers how many."""
+    """Take jobs whose lease ran out from their workers; answers how many."""
+    return await _mend(leases.expired, leases.reap)
+
+
+async def settle() -> int:
+    """Say of jobs that they are done where those that ended them could not; answers how many."""
+    return await _mend(families.left, families.settle_left)
+
+
+async def _mend(
+    find: Callable[..., Awaitable[uuid.UUID | None]], mend: Callable[[AsyncSession, uuid.UUID], Awaitable[object]]
+) -> int:
+    """Each in its own transaction: one job that cannot be mended must not keep the others from it."""
     now = time.monotonic()
-    for over in [job_id for job_id, until in _reap_later.items() if until < now]:
-        del _reap_later[over]
-    for count in range(REAP_AT_ONCE):
+    for over in [job_id for job_id, until in _later.items() if until < now]:
+        del _later[over]
+    for count in range(AT_ONCE):
         job_id: uuid.UUID | None = None
         try:
             async with transaction() as session:
-                job_id = await leases.expired(session, but=list(_reap_later))
+                job_id = await find(session, but=list(_later))
                 if job_id is None:
                     return count
-                await leases.reap(session, job_id)
-        except Exception:
+                await mend(session, job_id)
+        except Exception as error:
             if job_id is None:
                 raise
-            # one job that cannot be ended must not keep the others from being rescued
-            log.exception("job.not_reaped", job_id=str(job_id))
-            _reap_later[job_id] = now + REAP_AGAIN_SECONDS
-    return REAP_AT_ONCE
+            busy = families.is_in_use(error)  # a child is just ending: by the next sweep it has ended
+            if not busy:
+                log.exception("job.not_mended", job_id=str(job_id))
+            _later[job_id] = now + (SWEEP_SECONDS / 2 if busy else AGAIN_SECONDS)
+    return AT_ONCE
 
 
 async def _each_second(runner: Runner, name: str, once: Callable[[], Awaitable[None]]) -> None:

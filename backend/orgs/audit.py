@@ -46,3 +46,11 @@ async def latest(session: AsyncSession, *, limit: int, before: int | None = None
     if before is not None:
         statement = statement.where(AuditEntry.id < before)
     return (await session.scalars(statement)).all()
+
+
+async def about(session: AsyncSession, object_type: str, object_id: object) -> Sequence[AuditEntry]:
+    """The newest hundred entries about one thing, oldest first: done to it alone (`job`), or among many (`jobs`)."""
+    alone = (AuditEntry.object_type == object_type) & (AuditEntry.object_id == str(object_id))
+    among = (AuditEntry.object_type == f"{object_type}s") & AuditEntry.detail.contains({"ids": [str(object_id)]})
+    statement = select(AuditEntry).where(alone | among).order_by(AuditEntry.id.desc()).limit(100)
+    return (await session.scalars(statement)).all()[::-1]

@@ -1,51 +1,34 @@
 """What was done to a video, step by step, and how long each step took."""
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.jobs.models import Job, JobAttempt, JobState
+from backend.jobs.models import Job, JobAttempt
+from backend.jobs.schemas import from_row
+from backend.jobs.timeline import Step, steps_of
+from backend.orgs import audit
 from backend.orgs.access import Actor, visible
 from backend.videos.models import Upload, Video
 
-#: How an attempt ended → what the page says, and how it marks it.
-_OUTCOMES: dict[str | None, tuple[str, Literal["done", "good", "failed", "now"]]] = {
-    None: ("Processing", "now"),
-    "completed": ("Processed", "good"),
-    "failed": ("Processing failed", "failed"),
-    "released": ("Put back in the queue", "done"),
-    "lost": ("The worker stopped; put back in the queue", "done"),
-    "cancelled": ("Cancelled", "done"),
+_WORDS: dict[str, str] = {
+    "queued": "Queued",
+    "retried": "Tried again by hand",
+    "running": "Processing",
+    "completed": "Processed",
+    "failed": "Processing failed",
+    "released": "Put back in the queue",
+    "lost": "The worker stopped; put back in the queue",
+    "stopped": "Cancelled",
+    "waiting": "Waiting to be tried again",
+    "cancelled": "Cancelled",
+    "given_up": "Given up",
 }
-
-#: A shorter wait is not worth a figure.
-_NOTICEABLE_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing that happened. `seconds` is how long it took, None where that says nothing."""
-
-    words: str
-    kind: Literal["done", "good", "failed", "now"]
-    at: datetime
-    seconds: float | None = None
-    detail: str | None = None
 
 
 async def history(session: AsyncSession, *, actor: Actor, video: Video) -> list[Step]:
-    """Upload, waiting and every attempt at processing, oldest first."""
-    steps: list[Step] = []
-    upload = await session.scalar(visible(Upload, actor).where(Upload.video_id == video.id))
-    if upload is not None:
-        steps.append(Step("Upload began", "done", upload.created_at))
-        if upload.completed_at is not None:
-            steps.append(
-                Step("Uploaded", "done", upload.completed_at, _between(upload.created_at, upload.completed_at))
-            )
+    """Upload, waiting, every attempt at processing and every retry by hand, oldest first."""
     jobs = (
         await session.scalars(
             visible(Job, actor)
@@ -60,25 +43,32 @@ async def history(session: AsyncSession, *, actor: Actor, video: Video) -> list[
             .order_by(JobAttempt.started_at, JobAttempt.attempt)
         )
     ).all()
-    for job in jobs:
-        steps.extend(_of_job(job, [attempt for attempt in attempts if attempt.job_id == job.id]))
+    steps = await _of_upload(session, actor=actor, video=video)
+    for number, job in enumerate(jobs):
+        steps += steps_of(
+            from_row(job),
+            [attempt for attempt in attempts if attempt.job_id == job.id],
+            await audit.about(session, "job", job.id),
+            words=partial(_words, again=number > 0),
+            due_at=job.run_at,
+        )
     return steps
 
 
-def _of_job(job: Job, attempts: list[JobAttempt]) -> list[Step]:
-    waited = _between(job.created_at, attempts[0].started_at) if attempts else 0.0
-    if waited < _NOTICEABLE_SECONDS:
-        steps = [Step("Queued", "done", job.created_at)]
-    else:
-        steps = [Step("Waited in the queue", "done", job.created_at, waited)]
-    for attempt in attempts:
-        text, kind = _OUTCOMES.get(attempt.outcome, ("Tried", "done"))
-        took = _between(attempt.started_at, attempt.finished_at) if attempt.finished_at else None
-        steps.append(Step(text, kind, attempt.started_at, took, attempt.error_message))
-    if not attempts and job.state == JobState.CANCELLED and job.finished_at is not None:
-        steps.append(Step("Cancelled", "done", job.finished_at))
+async def _of_upload(session: AsyncSession, *, actor: Actor, video: Video) -> list[Step]:
+    upload = await session.scalar(visible(Upload, actor).where(Upload.video_id == video.id))
+    if upload is None:
+        return []
+    steps = [Step("upload", "done", upload.created_at, words="Upload began")]
+    if upload.completed_at is not None:
+        took = max(0.0, (upload.completed_at - upload.created_at).total_seconds())
+        steps.append(Step("uploaded", "done", upload.completed_at, took, words="Uploaded"))
     return steps
 
 
-def _between(start: datetime, end: datetime) -> float:
-    return max(0.0, (end - start).total_seconds())
+def _words(step: Step, *, again: bool) -> str:
+    if step.what == "queued" and again:  # what was cancelled is processed by a job of its own
+        return _WORDS["retried"]
+    if step.what == "queued" and step.seconds is not None:
+        return "Waited in the queue"
+    return _WORDS.get(step.what, "")  # that a cancel was asked for says its end

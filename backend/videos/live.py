@@ -7,23 +7,23 @@ missed, the truth is read again and compared with what was last seen. No stream 
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from sse_starlette import ServerSentEvent
 
-from backend.accounts.sessions import is_live
+from backend.accounts.sessions import still_live
 from backend.core.db import transaction
-from backend.core.events import Closed, Payload, hub, message
+from backend.core.events import READ_AGAIN_SECONDS, Closed, Payload, hub, message
+from backend.core.readings import Readings, patiently
 from backend.core.web import templates
-from backend.jobs import progress
+from backend.jobs import live, progress
 from backend.jobs.models import JobState
 from backend.jobs.schemas import JobOut
 from backend.orgs.access import Actor
 from backend.videos.models import Video
-from backend.videos.work import Snapshot, Work, job_of, look
+from backend.videos.work import Snapshot, Work, look_for_many
 
-#: Without news for this long the truth is read again.
-QUIET_SECONDS = 15.0
 #: A stream ends after this long: the browser comes back at once, and has to be signed in still.
 STREAM_SECONDS = 600.0
 #: Many starts and ends at once become one look.
@@ -43,7 +43,7 @@ async def library_events(*, actor: Actor, seen: str | None) -> AsyncIterator[Ser
                 for part in ("now", "library"):
                     yield _say(part, before)
             while time.monotonic() < until:
-                payload = await subscription.next(QUIET_SECONDS)
+                payload = await subscription.next(_again_seconds(before))
                 job = _step(payload, {work.job.id for work in before.work if work.job.status == JobState.RUNNING})
                 if job is not None:
                     yield _fragment(f"job-{job.id}", job, before.mark)
@@ -57,33 +57,70 @@ async def library_events(*, actor: Actor, seen: str | None) -> AsyncIterator[Ser
             return
 
 
-async def video_events(*, video: Video) -> AsyncIterator[ServerSentEvent]:
-    """`progress` with a fragment while the video is in work; `done` when its page is to be fetched again."""
-    if video.job_id is None:
+async def video_events(*, video: Video, seen: str | None = None) -> AsyncIterator[ServerSentEvent]:
+    """`progress` with a fragment, `history` when an attempt began or ended, `done` to fetch the whole page again.
+
+    `seen` is the job's last move that the page, or the stream before a lost connection, has shown.
+    """
+    job_id = video.job_id
+    if job_id is None:
         yield message("done", event="done", id="done")
         return
-    with hub.subscribe([progress.job_topic(video.job_id)]) as subscription:
+    with hub.subscribe([progress.job_topic(job_id)]) as subscription:
         try:
             while True:
-                async with transaction() as session:
-                    fresh = await session.get(Video, video.id)
-                    job = await job_of(session, fresh) if fresh is not None else None
-                if job is None:
+                state = await patiently(lambda: live.read_state(job_id))
+                if state is None or state.job.is_final:
                     yield message("done", event="done", id="done")
                     return
-                yield _fragment("progress", job, "progress")
-                while step := _step(await subscription.next(QUIET_SECONDS), {job.id}):
-                    yield _fragment("progress", step, "progress")
+                moved = str(state.version.moved)
+                yield _fragment("progress", state.job, moved)
+                if seen != moved:
+                    yield message("changed", event="history", id=moved)
+                    seen = moved
+                again = live.read_again_seconds(state.job)
+                # What says more than how far this attempt is, is read.
+                while (step := _step(await subscription.next(again), {job_id})) and step.attempt == state.job.attempt:
+                    yield _fragment("progress", step, moved)
         except Closed:
             return
 
 
+@dataclass(frozen=True)
+class _Watcher:
+    """Who sees the same as others with these projects."""
+
+    project_ids: tuple[uuid.UUID, ...]
+    actor: Actor = field(compare=False)
+
+
+async def _read_snapshots(watchers: Sequence[_Watcher]) -> dict[_Watcher, Snapshot]:
+    async with transaction() as session:
+        found = await look_for_many(session, [watcher.actor for watcher in watchers])
+    return dict(zip(watchers, found, strict=True))
+
+
+async def _read_sessions(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, bool]:
+    async with transaction() as session:
+        return dict.fromkeys(await still_live(session, ids), True)
+
+
+_snapshots = Readings(_read_snapshots)
+_sessions = Readings(_read_sessions)
+
+
 async def _look(actor: Actor) -> Snapshot:
     """How things stand. Raises Closed when the session was ended meanwhile: the browser comes back, to the login."""
-    async with transaction() as session:
-        if not await is_live(session, actor.session_id):
-            raise Closed
-        return await look(session, actor=actor)
+    if not await patiently(lambda: _sessions.get(actor.session_id)):
+        raise Closed
+    snapshot = await patiently(lambda: _snapshots.get(_Watcher(actor.project_ids, actor)))
+    assert snapshot is not None
+    return snapshot
+
+
+def _again_seconds(shown: Snapshot) -> float:
+    """How long a library that shows this waits for news: places in the queue change without any."""
+    return min((live.read_again_seconds(work.job) for work in shown.work), default=READ_AGAIN_SECONDS)
 
 
 def _step(payload: Payload | None, running: set[uuid.UUID]) -> JobOut | None:

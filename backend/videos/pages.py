@@ -4,7 +4,7 @@ import json
 import uuid
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Form, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Form, Header, Query, Request, Response
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sse_starlette import EventSourceResponse
@@ -14,8 +14,8 @@ from backend.config import settings
 from backend.core import web
 from backend.core.db import SessionDep, transaction
 from backend.core.errors import Unauthenticated
-from backend.core.events import event_stream
-from backend.core.web import errors, is_htmx, redirect, render, wants_html
+from backend.core.events import event_stream, in_turn
+from backend.core.web import errors, is_htmx, lenient, redirect, render, wants_html
 from backend.orgs.access import Actor, OptionalActor, PageActor
 from backend.videos import service, words
 from backend.videos.history import history
@@ -48,7 +48,10 @@ async def home(request: Request) -> Response:
 
 @router.get("/dashboard", include_in_schema=False)
 async def library(
-    request: Request, actor: PageActor, session: SessionDep, query: Annotated[LibraryQuery, Query()]
+    request: Request,
+    actor: PageActor,
+    session: SessionDep,
+    query: Annotated[LibraryQuery, Depends(lenient(LibraryQuery))],
 ) -> Response:
     """Numbers, what is in work, and the videos as the address asks for them; htmx gets the list alone."""
     context = await _now(session, actor, query)
@@ -66,7 +69,7 @@ async def now(request: Request, actor: PageActor, session: SessionDep) -> Respon
     return render(request, "videos/_now.html", **await _now(session, actor, LibraryQuery()))
 
 
-@router.get("/dashboard/live", include_in_schema=False)
+@router.get("/dashboard/live", include_in_schema=False, dependencies=[in_turn])
 async def live(
     actor: PageActor,
     since: Annotated[str | None, Query(max_length=200)] = None,
@@ -123,12 +126,25 @@ async def show(request: Request, video_id: uuid.UUID, actor: OptionalActor, sess
     return await _video(request, session, actor, video)
 
 
-@router.get("/videos/{video_id}/live", include_in_schema=False)
-async def video_live(video_id: uuid.UUID, actor: PageActor) -> EventSourceResponse:
+@router.get("/videos/{video_id}/live", include_in_schema=False, dependencies=[in_turn])
+async def video_live(
+    video_id: uuid.UUID,
+    actor: PageActor,
+    since: Annotated[str | None, Query(max_length=200)] = None,
+    last_event_id: Annotated[str | None, Header(max_length=200)] = None,
+) -> EventSourceResponse:
     """How far a video's processing is, until its page is to be fetched again."""
     async with transaction() as session:
         video = await service.get_video(session, actor=actor, video_id=video_id)
-    return event_stream(video_events(video=video))
+    return event_stream(video_events(video=video, seen=last_event_id or since))
+
+
+@router.get("/videos/{video_id}/history", include_in_schema=False)
+async def timeline(request: Request, video_id: uuid.UUID, actor: PageActor, session: SessionDep) -> Response:
+    """What was done to it, as far as is known now."""
+    video = await service.get_video(session, actor=actor, video_id=video_id)
+    steps = await history(session, actor=actor, video=video)
+    return render(request, "videos/_history.html", video=video, history=steps)
 
 
 @router.get("/videos/{video_id}/download", include_in_schema=False)
@@ -163,12 +179,14 @@ async def retry(request: Request, video_id: uuid.UUID, actor: PageActor, session
 
 
 async def _video(request: Request, session: AsyncSession, actor: Actor, video: Video) -> Response:
+    state = await job_of(session, video)
     return render(
         request,
         "videos/_video.html" if is_htmx(request) else "videos/show.html",
         page="library",
         video=await service.public(video),
-        job=await job_of(session, video),
+        job=state.job if state else None,
+        seen=state.version.moved if state else None,
         playback=await service.playback_url(video),
         facts=words.facts(video),
         technical=words.technical(video),

@@ -17,6 +17,7 @@ from backend.core.errors import InvalidState, NotFound
 from backend.core.paging import Order
 from backend.core.storage import storage
 from backend.jobs import service as jobs
+from backend.jobs import timeline
 from backend.jobs.models import LIVE_STATES, Job, JobState
 from backend.orgs.access import Actor, get_visible, visible
 from backend.videos.models import Video, VideoCount, VideoStatus
@@ -207,7 +208,7 @@ async def retry_video(session: AsyncSession, *, actor: Actor, video: Video) -> V
     if video.status != VideoStatus.FAILED:
         raise InvalidState("Only a video whose processing failed can be tried again.")
     if job is not None and job.state == JobState.FAILED:
-        await jobs.retry_job(session, actor=actor, job=job)
+        await timeline.note_retry(session, actor=actor, job=await jobs.retry_job(session, actor=actor, job=job))
     else:  # it was cancelled, which is final
         await start_processing(session, video)
     await session.refresh(video)

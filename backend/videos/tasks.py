@@ -82,9 +82,6 @@ async def processing_queued(session: AsyncSession, job: Job) -> None:
     "process_video",
     queue="media",
     timeout_seconds=_PROCESS_SECONDS,
-    # Two minutes of waiting on the average: a storage that is restarted must not fail whatever is in the queue.
-    max_attempts=6,
-    backoff_seconds=8,
     on_end=processing_ended,
     on_queued=processing_queued,
 )
@@ -101,9 +98,10 @@ async def process_video(run: Run) -> None:
     except media.MediaError as error:
         log.info("video.media_error", video_id=str(video.id), code=error.code, detail=error.detail)
         run.note(f"{error.code}: {error.detail or error.message}")
-        raise JobError(error.code, error.message, retryable=error.retryable) from error
+        away = error.code == StorageUnavailable.code
+        raise JobError(error.code, error.message, retryable=error.retryable, spends_attempt=not away) from error
     except StorageUnavailable as error:
-        raise JobError(error.code, error.message, retryable=True) from error
+        raise JobError(error.code, error.message, retryable=True, spends_attempt=False) from error
     async with run.finishing() as session:
         facts = {name: getattr(info, name) for name in _FACTS}
         ended = {"status": VideoStatus.COMPLETED, "phase": None, "completed_at": func.now()}
@@ -216,4 +214,4 @@ async def _remove(keys: list[str], prefix: str | None) -> None:
         below = await storage.list_keys(prefix) if prefix else []
         await storage.delete(sorted({*keys, *below}))
     except StorageUnavailable as error:
-        raise JobError(error.code, error.message, retryable=True) from error
+        raise JobError(error.code, error.message, retryable=True, spends_attempt=False) from error

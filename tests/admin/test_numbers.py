@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import UTC, datetime
+from itertools import groupby
 
 import pytest
 from sqlalchemy import text
@@ -9,6 +10,8 @@ from sqlalchemy import text
 from backend.admin import charts, numbers, overview
 from backend.admin.filters import PageQuery
 from backend.core.db import transaction
+from backend.jobs import leases
+from backend.jobs.running import JobError
 from tests.admin.conftest import People, many
 from tests.jobs.conftest import Declare, Jobs
 
@@ -71,8 +74,8 @@ async def test_queues_are_known_by_their_jobs_kinds_and_settings(people: People,
 
 async def test_what_ended_is_in_the_bucket_of_its_time(busy: str, people: People) -> None:
     async with transaction() as session:
-        hour = await numbers.read_buckets(session, "hour")
-        day = await numbers.read_buckets(session, "day")
+        hour = await numbers.read_buckets(session, "hour", waiting=300)
+        day = await numbers.read_buckets(session, "day", waiting=300)
     assert (len(hour), len(day)) == (60, 48)
     assert sum(bucket.completed for bucket in hour) == sum(bucket.completed for bucket in day) == 1800
     assert sum(bucket.failed for bucket in hour) == 600
@@ -83,12 +86,62 @@ async def test_what_ended_is_in_the_bucket_of_its_time(busy: str, people: People
 
 async def test_a_bucket_that_is_over_is_not_counted_again(busy: str) -> None:
     async with transaction() as session:
-        before = await numbers.read_buckets(session, "hour")
+        before = await numbers.read_buckets(session, "hour", waiting=300)
         await session.execute(text("DELETE FROM jobs"))
-        after = await numbers.read_buckets(session, "hour")
-    kept = {bucket.at: bucket for bucket in after}
-    assert all(kept[bucket.at] == bucket for bucket in before[1:-2] if bucket.at in kept)
+        after = await numbers.read_buckets(session, "hour", waiting=300)
+    kept = {bucket.at: bucket.completed for bucket in after}
+    assert all(kept[bucket.at] == bucket.completed for bucket in before[1:-2] if bucket.at in kept)
     assert sum(bucket.completed for bucket in after) > 1500
+
+
+async def deep(waiting: int) -> list[int]:
+    """The depths of the last hour, each once for as long as it lasted."""
+    numbers.forget()
+    async with transaction() as session:
+        buckets = await numbers.read_buckets(session, "hour", waiting=waiting)
+    depths = [buckets[0].waiting - buckets[0].change, *(bucket.waiting for bucket in buckets)]
+    return [depth for depth, _ in groupby(depths)]
+
+
+async def ago(minutes: int, **times: uuid.UUID) -> None:
+    """Moves times of one job or its newest attempt back: `created_at`, `started_at`, `finished_at`, `ended_at`."""
+    where = {"created_at": "jobs", "ended_at": "jobs", "started_at": "job_attempts", "finished_at": "job_attempts"}
+    async with transaction() as session:
+        for name, id in times.items():
+            table = where[name]
+            key = "id" if table == "jobs" else "job_id"
+            column = "finished_at" if name == "ended_at" else name
+            await session.execute(
+                text(f"UPDATE {table} SET {column} = now() - make_interval(mins => :ago) WHERE {key} = :id"),
+                {"ago": minutes, "id": id},
+            )
+
+
+async def test_what_left_the_queue_was_in_it_before(people: People, jobs: Jobs, declare: Declare) -> None:
+    kind = declare()
+    made = [await jobs.start(kind) for _ in range(3)]
+    _, cancelled, failed = made
+    for job in made:
+        await ago(30, created_at=job.id)
+    assert await deep(3) == [0, 3]
+    taken = [await jobs.claimed(kind) for _ in range(3)]
+    by_id = {job.id: job for job in taken}
+    async with transaction() as session:
+        token = by_id[cancelled.id].lease_token
+        assert token
+        await leases.release(session, job_id=cancelled.id, token=token)
+        token = by_id[failed.id].lease_token
+        assert token
+        await leases.fail(session, job_id=failed.id, token=token, error=JobError("broken", "It broke."))
+    await people.admin.client.post(f"/api/admin/jobs/{cancelled.id}/cancel")
+    for job in made:
+        await ago(20, started_at=job.id)
+    for job in (cancelled, failed):
+        await ago(15, finished_at=job.id)
+    await ago(10, ended_at=cancelled.id)
+    assert await deep(0) == [0, 3, 0, 1, 0]
+    await people.admin.client.post("/api/admin/jobs/bulk", json={"action": "retry", "filter": {}})
+    assert await deep(1) == [0, 3, 0, 1, 0, 1]
 
 
 async def test_everybody_who_watches_shares_one_reading(people: People, jobs: Jobs, declare: Declare) -> None:

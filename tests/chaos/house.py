@@ -46,7 +46,6 @@ class House:
         self._redis_back_at: float | None = None
         self._wanted = 0
         self._deck: list[Callable[[], Awaitable[None]]] = []
-        self._born: dict[int, float] = {}
 
     async def open(self) -> None:
         self.servers.start()
@@ -99,7 +98,6 @@ class House:
         while len(self.workers) < count:
             with self._log.open("ab") as sink:
                 self.workers.append(self._run("tests.chaos.worker_under_chaos", sink=sink))
-            self._born[self.workers[-1].pid] = time.monotonic()
 
     def produce(self, count: int, seconds: float, seed: int, mean: float) -> subprocess.Popen[bytes]:
         words = [str(self.project_id), str(count), str(seconds), str(seed), str(mean)]
@@ -130,14 +128,14 @@ class House:
         await self._deck.pop()()
 
     async def kill(self) -> None:
-        self._signal(signal.SIGKILL)
+        await self._signal(self.kill, signal.SIGKILL)
 
     async def terminate(self) -> None:
-        self._signal(signal.SIGTERM)
+        await self._signal(self.terminate, signal.SIGTERM)
 
     async def freeze(self) -> None:
         """For a time that may be shorter or longer than the lease."""
-        if process := self._signal(signal.SIGSTOP):
+        if process := await self._signal(self.freeze, signal.SIGSTOP):
             self.asleep[process.pid] = time.monotonic() + self.chance.uniform(0.3, 2 * LEASE_SECONDS)
 
     async def flush(self) -> None:
@@ -178,11 +176,14 @@ class House:
             self.servers.parts[1].launch()
         self.hire(self._wanted)
 
-    def _signal(self, number: signal.Signals) -> subprocess.Popen[bytes] | None:
-        awake = [each for each in self.workers if each.poll() is None and each.pid not in self.asleep]
-        # Those that have jobs by now first: to kill what only just starts proves little.
-        awake = [each for each in awake if time.monotonic() - self._born[each.pid] > 2.5] or awake
+    async def _signal(
+        self, way: Callable[[], Awaitable[None]], number: signal.Signals
+    ) -> subprocess.Popen[bytes] | None:
+        # Those that work by now: to kill what only just starts proves little, and leaves nobody to work.
+        ready = {row["pid"] for row in await self.sql("SELECT pid FROM workers WHERE pid = ANY($1)", self.pids())}
+        awake = [each for each in self.workers if each.pid in ready and each.pid not in self.asleep]
         if not awake:
+            self._deck.insert(0, way)  # another time
             return None
         process = self.chance.choice(awake)
         process.send_signal(number)

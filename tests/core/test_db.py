@@ -4,6 +4,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from backend.core.db import after_commit, database, transaction
 from backend.core.web import install_error_handlers
@@ -81,3 +82,11 @@ async def test_a_database_that_is_not_well_is_busy_and_a_mistake_of_ours_is_not(
         answer = await client.get("/")
     assert answer.status_code == status
     assert ("retry-after" in answer.headers) == (status == 503)
+
+
+async def test_what_a_query_was_given_is_not_in_its_error(app: FastAPI) -> None:
+    with pytest.raises(DBAPIError) as caught:
+        async with transaction() as session:
+            await session.execute(text("SELECT CAST(:words AS text)::int + 'x'::int"), {"words": "a private title"})
+    assert "a private title" not in str(caught.value)
+    assert "a private title" not in repr(caught.value)

@@ -81,6 +81,22 @@ async def test_a_lost_connection_is_made_again_and_readers_are_told(hub: Hub) ->
             await hear(hub, reader)
 
 
+async def test_streams_are_opened_a_few_at_a_time(app: FastAPI) -> None:
+    hub = Hub()
+    inside = most = 0
+
+    async def opened() -> None:
+        nonlocal inside, most
+        async for _ in hub.turn():
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0)
+            inside -= 1
+
+    await asyncio.gather(*(opened() for _ in range(50)))
+    assert most == events.OPENED_AT_ONCE
+
+
 async def hear(hub: Hub, reader: events.Subscription) -> None:
     payload: dict[str, Any] | None = None
     while payload is None:

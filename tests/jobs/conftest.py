@@ -5,21 +5,29 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.db import transaction
 from backend.core.queue import Task, registry
 from backend.jobs import leases, service
 from backend.jobs.models import Job, JobAttempt
-from backend.jobs.running import Run
+from backend.jobs.moves import JobError
+from backend.jobs.running import Run, Runner
+from backend.jobs.tasks import sweep, watch_cancels
+from backend.orgs.models import Project
 from tests.conftest import Person, free_port
 
 Declare = Callable[..., str]
+MakeRunner = Callable[..., Runner]
+
+AGO = func.now() - timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -118,3 +126,81 @@ async def address(app: FastAPI) -> AsyncIterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.should_exit = server.force_exit = True
     await serving
+
+
+# --- what jobs do in tests --------------------------------------------------------------------------------------------
+
+
+class Ended:
+    """An `on_end` that writes a domain row and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.failure: Exception | None = None
+
+    async def __call__(self, session: AsyncSession, job: Job, state: str, error: JobError) -> None:
+        await rename(session, job.project_id, f"ended {state}")
+        self.told.append((state, error.code))
+        if self.failure is not None:
+            raise self.failure
+
+
+async def rename(session: AsyncSession, project_id: uuid.UUID, name: str) -> None:
+    await session.execute(update(Project).where(Project.id == project_id).values(name=name))
+
+
+async def project_name(project_id: uuid.UUID) -> str:
+    async with transaction() as session:
+        name: str = (await session.execute(select(Project.name).where(Project.id == project_id))).scalar_one()
+        return name
+
+
+async def fail(job: Job, error: JobError) -> Job:
+    assert job.lease_token is not None
+    async with transaction() as session:
+        return await leases.fail(session, job_id=job.id, token=job.lease_token, error=error)
+
+
+class Work:
+    """A handler that says when it began, waits to be let go, and notes when it was stopped."""
+
+    def __init__(self) -> None:
+        self.began = asyncio.Event()
+        self.go = asyncio.Event()
+        self.stopped = asyncio.Event()
+        self.runs = 0
+
+    async def __call__(self, run: Run) -> None:
+        self.runs += 1
+        self.began.set()
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.stopped.set()
+            raise
+
+
+@pytest.fixture
+async def runner() -> AsyncIterator[MakeRunner]:
+    """Makes a worker's slots in this process, swept like a real one unless told otherwise."""
+    runners: list[Runner] = []
+    beside: list[asyncio.Task[None]] = []
+
+    def make(slots: int = 2, *, swept: bool = True) -> Runner:
+        made = Runner(worker="tester", queues=["test"], slots=slots)
+        runners.append(made)
+        if swept:
+            beside.extend((asyncio.create_task(sweep(made)), asyncio.create_task(watch_cancels(made))))
+        return made
+
+    yield make
+    for each in runners:
+        await each.drain(0)
+    for task in beside:
+        task.cancel()
+    await asyncio.gather(*beside, return_exceptions=True)
+
+
+async def reached(event: asyncio.Event, seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        await event.wait()

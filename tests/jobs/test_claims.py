@@ -1,5 +1,6 @@
 """Whose job is next: turns between projects by weight, and queues that are paused."""
 
+import asyncio
 import uuid
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -8,11 +9,11 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from backend.core.db import transaction
-from backend.jobs import claims, queues
+from backend.jobs import claims, leases, queues
 from backend.jobs.claims import Turns
 from backend.jobs.models import Job
 from backend.orgs.models import Project
-from tests.jobs.conftest import Declare, Jobs
+from tests.jobs.conftest import AGO, Declare, Jobs
 
 
 async def make_projects(jobs: Jobs, *weights: float) -> list[uuid.UUID]:
@@ -154,3 +155,76 @@ async def test_a_paused_queue_gives_no_jobs_and_what_runs_goes_on(jobs: Jobs, de
         assert [queue.name for queue in await queues.list_queues(session) if queue.paused_at] == ["test"]
         assert (await queues.resume(session, "test")).paused_at is None
     assert (await jobs.claimed()).id == waiting.id
+
+
+# --- by priority and age ----------------------------------------------------------------------------------------------
+
+
+async def test_jobs_are_claimed_by_priority_then_by_time(jobs: Jobs, declare: Declare) -> None:
+    kind = declare()
+    now = datetime.now(UTC)
+    late = await jobs.start(kind, run_at=now - timedelta(minutes=1))
+    low = await jobs.start(kind, priority=3, run_at=now - timedelta(hours=2))
+    early = await jobs.start(kind, run_at=now - timedelta(minutes=2))
+    high = await jobs.start(kind, priority=1, run_at=now)
+    claimed = [(await jobs.claimed()).id for _ in range(4)]
+    assert claimed == [high.id, early.id, late.id, low.id]
+
+
+async def test_the_best_job_is_taken_across_queues(jobs: Jobs, declare: Declare) -> None:
+    slow, quick = declare(queue="slow"), declare(queue="quick")
+    await jobs.start(slow, priority=3)
+    best = await jobs.start(quick, priority=1)
+    other = await jobs.start(declare(queue="other"), priority=1)
+    first = await jobs.claim(queues=("slow", "quick"))
+    assert first is not None
+    assert first.id == best.id
+    assert await jobs.claim(queues=("slow", "quick")) is not None
+    assert await jobs.claim(queues=("slow", "quick")) is None
+    assert (await jobs.read(other.id)).state == "queued"
+
+
+async def test_a_job_is_not_claimed_before_its_time(jobs: Jobs, declare: Declare) -> None:
+    job = await jobs.start(declare(), delay_seconds=60)
+    assert await jobs.claim() is None
+    await jobs.change(job.id, run_at=AGO)
+    assert (await jobs.claimed()).id == job.id
+
+
+async def test_an_unknown_kind_stays_queued(jobs: Jobs, declare: Declare) -> None:
+    job = await jobs.start(declare())
+    assert await jobs.claim("another_kind") is None
+    assert (await jobs.read(job.id)).state == "queued"
+
+
+async def test_claims_at_once_take_different_jobs_without_waiting(jobs: Jobs, declare: Declare) -> None:
+    kind = declare()
+    for _ in range(2):
+        await jobs.start(kind)
+    async with asyncio.timeout(10), transaction() as session:
+        first = await leases.claim(session, worker="a", queues=["test"], kinds=[kind])
+        second = await jobs.claim()  # the first is not committed yet
+        third = await jobs.claim()
+    assert first is not None
+    assert second is not None
+    assert first.id != second.id
+    assert third is None
+
+
+async def test_every_job_is_claimed_once_by_many_claimers(jobs: Jobs, declare: Declare) -> None:
+    kind = declare()
+    for _ in range(20):
+        await jobs.start(kind)
+    claimed = await asyncio.gather(*(jobs.claim() for _ in range(8)))
+    while (job := await jobs.claim()) is not None:
+        claimed.append(job)
+    ids = [job.id for job in claimed if job is not None]
+    assert len(ids) == len(set(ids)) == 20
+
+
+async def test_a_claim_begins_an_attempt(jobs: Jobs, declare: Declare) -> None:
+    job = await jobs.start(declare())
+    claimed = await jobs.claimed()
+    assert (claimed.state, claimed.attempt, claimed.worker) == ("running", 1, "tester")
+    [attempt] = await jobs.attempts(job.id)
+    assert (attempt.lease_token, attempt.attempt, attempt.outcome) == (claimed.lease_token, 1, None)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func
 
 from backend.core.db import transaction
 from backend.core.errors import InvalidState
@@ -166,18 +166,3 @@ async def test_a_move_is_made_from_its_source_only(jobs: Jobs, declare: Declare,
             if source != actual:
                 assert await moves.move(session, job.id, source, target, token=key) is None
     assert looks(await jobs.read(job.id)) == before
-
-
-async def test_required_children_are_counted_by_how_they_stand(jobs: Jobs, declare: Declare) -> None:
-    kind = declare()
-    parent = await jobs.start(declare(queue="other"))
-    for state in JobState:
-        job, _ = await bring_to(jobs, kind, state)
-        await jobs.change(job.id, parent_id=parent.id, required=True, run_at=func.now() + func.make_interval(1))
-    await jobs.start(kind, parent_id=parent.id)
-    async with transaction() as session:
-        children = await service.children_of(session, parent.id)
-        assert (children.live, children.completed, children.failed, children.done) == (2, 1, 2, False)
-        leaf = await session.scalar(select(Job.id).where(Job.parent_id == parent.id).limit(1))
-        assert leaf is not None
-        assert (await service.children_of(session, leaf)).done

@@ -107,7 +107,6 @@ class Client:
         async with self._http.stream("GET", url + self._path, headers={**self._headers, **last}) as response:
             if response.status_code != 200:
                 self.refused += 1
-                assert response.status_code == 503, response.status_code  # busy: it is asked again
                 return
             async for event in parsed(response):
                 self.at = url
@@ -197,7 +196,8 @@ async def test_no_client_misses_an_end_when_its_web_process_ends_with_five_hundr
 
     with capsys.disabled():
         refused = sum(client.refused for client in clients)
-        print(f"\n{CLIENTS} streams: ended {seconds:.2f} s after SIGTERM; {refused} times a client was asked to wait")
+        print(f"\n{CLIENTS} streams: ended {seconds:.2f} s after SIGTERM; {refused} times a client was refused")
+    assert refused == 0, "all who come at once wait for their turn"
     assert [len(client.ends) for client in clients] == [1] * CLIENTS
     assert {event.name for client in clients for event in client.ends} == {"complete"}
     for client in clients:

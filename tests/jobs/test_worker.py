@@ -40,13 +40,19 @@ class Workers:
         self.log = log
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *, grace_seconds: int = 0, arq: bool = False) -> subprocess.Popen[bytes]:
+    def start(
+        self, *, grace_seconds: int = 0, arq: bool = False, clock_ahead_seconds: int = 0
+    ) -> subprocess.Popen[bytes]:
         module = ["arq", "tests.jobs.worker_under_test.WorkerSettings"] if arq else ["tests.jobs.worker_under_test"]
         with self.log.open("ab") as sink:
             process = subprocess.Popen(
                 [sys.executable, "-m", *module],
                 cwd=ROOT,
-                env={**self._env, "WORKER_GRACE_SECONDS": str(grace_seconds)},
+                env={
+                    **self._env,
+                    "WORKER_GRACE_SECONDS": str(grace_seconds),
+                    "CLOCK_AHEAD_SECONDS": str(clock_ahead_seconds),
+                },
                 stdout=sink,
                 stderr=subprocess.STDOUT,
             )
@@ -205,6 +211,42 @@ async def test_a_worker_outlives_redis_and_finds_jobs_without_it(
                 await asyncio.sleep(0.05)
     after = await story.start(jobs)
     await jobs.wait_for(after.id, "completed")
+
+
+async def test_a_worker_outlives_a_restart_of_postgres(
+    jobs: Jobs, stack: Stack, workers: Workers, story: Story
+) -> None:
+    job, waiting = await story.start(jobs), [await story.start(jobs) for _ in range(3)]
+    worker = workers.start()
+    await story.begun(2)
+    postgres = next(part for part in stack.parts if part.name == "postgres")
+    postgres.stop()
+    story.let_end()  # what runs comes to its end while the database is away
+    await asyncio.sleep(1)
+    postgres.launch()
+    async with asyncio.timeout(30):
+        while not await asyncio.to_thread(postgres.is_ready):
+            await asyncio.sleep(0.05)
+    for each in (job, *waiting):
+        assert (await jobs.wait_for(each.id, "completed")).attempt == 1
+    assert worker.poll() is None
+
+
+async def test_wrong_clocks_of_hosts_neither_steal_nor_keep_a_job(jobs: Jobs, workers: Workers, story: Story) -> None:
+    job = await story.start(jobs)
+    ahead = workers.start(clock_ahead_seconds=3600)
+    await story.begun()
+    behind = workers.start(clock_ahead_seconds=-3600)
+    await asyncio.sleep(5)  # longer than the lease
+    assert (await jobs.read(job.id)).attempt == 1
+    await workers.end(ahead, signal.SIGKILL)
+    await story.begun(2)
+    third = workers.start(clock_ahead_seconds=3600)
+    await asyncio.sleep(5)
+    story.let_end()
+    await jobs.wait_for(job.id, "completed")
+    assert story.lines() == [f"begin {ahead.pid}", f"begin {behind.pid}", f"end {behind.pid}"]
+    assert third.poll() is None
 
 
 async def test_a_running_job_is_cancelled_across_processes(jobs: Jobs, workers: Workers, story: Story) -> None:

@@ -1,9 +1,25 @@
-"""A worker process with one kind of its own, started by test_worker.py; otherwise the worker of production."""
+"""A worker process with one kind of its own, started by test_worker.py; otherwise the worker of production.
+
+With CLOCK_AHEAD_SECONDS its wall clock is wrong by that much, as on a host whose time was never set.
+"""
 
 import asyncio
+import datetime
 import os
 import sys
+import time
 from pathlib import Path
+
+if _ahead := float(os.environ.get("CLOCK_AHEAD_SECONDS") or 0):
+    _time = time.time
+
+    class _Wrong(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> "_Wrong":
+            return cls.fromtimestamp(time.time(), tz)
+
+    time.time = lambda: _time() + _ahead
+    datetime.datetime = _Wrong  # type: ignore[misc]
 
 import worker
 from backend.core.queue import registry, task

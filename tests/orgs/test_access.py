@@ -155,18 +155,18 @@ async def test_an_ended_session_reaches_nothing(user: Person) -> None:
 
 #: Files and functions that load a project's rows without an actor, and why they may.
 ALLOWED: dict[str, str] = {
-    "admin/filters.py::_fits": "names the projects that a word may mean, in what admins and auditors search",
+    "admin/search.py::meaning": "names the projects that a word may mean, in what admins and auditors search",
     "admin/service.py": "admins and auditors see all projects' jobs; what they do is in the audit log",
     "orgs/audit.py": "the audit log, which only admins and auditors are shown",
     "jobs/moves.py": "moves by id, state and lease; a person's job was loaded through the door before it gets here",
     "jobs/leases.py": "the worker's verbs, fenced by the lease token; no person asks",
     "jobs/neighbours.py::disown": "the worker's: it ends the leases of workers that are gone",
     "jobs/service.py": "moves a job that was loaded through the door before it gets here",
-    "jobs/queries.py::children_of": "counts the children of a job that its caller holds",
+    "jobs/families.py": "the parents and children of a job that its caller holds or was given by the door",
     "jobs/queries.py::find_job": "the job's newest state, for a stream whose job was loaded through the door",
+    "jobs/queries.py::find_jobs": "the jobs' newest states, for streams and readers who check whose they are",
     "jobs/queries.py::latest_for_videos": "the jobs of videos that were loaded through the door",
     "videos/tasks.py": "the worker's: it acts for a job, and no person asks",
-    "videos/live.py::video_events": "the newest state of the video this stream was opened for, through the door",
     "videos/service.py::_nth_page": "narrows the query that its caller got from the door",
     "videos/service.py::retry_video": "the job of a video that was loaded through the door",
     "videos/service.py::mark_processing": "moves a video that was loaded through the door, or just made, by its state",

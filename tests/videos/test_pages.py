@@ -129,10 +129,21 @@ async def test_a_page_beyond_the_end_shows_the_last_page(user: Person, video: di
 
 
 @pytest.mark.parametrize(
-    "query", ["page=0", "page=x", "sort=colour", "status=lost", "order=up", "q=" + "x" * 201, "q=%00"]
+    "query", ["page=0", "page=-1", "page=x", "sort=colour", "status=lost", "order=up", "q=" + "x" * 201]
 )
-async def test_an_address_that_makes_no_sense_is_said_so_in_words(user: Person, query: str) -> None:
+async def test_what_makes_no_sense_in_an_address_is_left_out(user: Person, video: dict[str, Any], query: str) -> None:
     answer = await user.browser.get(f"/dashboard?{query}")
+    assert answer.status_code == 200
+    assert rows(answer.text) == ["Harbour at dawn"]
+
+
+async def test_what_does_make_sense_in_an_address_is_kept(user: Person, video: dict[str, Any]) -> None:
+    assert rows((await user.browser.get("/dashboard?page=-1&status=failed")).text) == []
+    assert (await user.client.get("/api/videos?page=-1")).status_code == 422, "programs are told"
+
+
+async def test_an_unreadable_address_is_said_so_in_words(user: Person) -> None:
+    answer = await user.browser.get("/dashboard?q=%00")
     assert answer.status_code == 422
     assert answer.headers["content-type"].startswith("text/html")
 

@@ -137,17 +137,12 @@ async def test_storage_trouble_is_tried_again_and_the_video_stays_in_processing(
             raise StorageUnavailable
 
         broken.setattr(storage, "put_file", away)
-        assert await run_jobs() >= 1
-        assert (await seen(user, sent))["status"] == "processing"
-    await make_due("process_video")
+        for _ in range(registry.get("process_video").max_attempts + 1):
+            assert await run_jobs() >= 1
+            assert (await seen(user, sent))["status"] == "processing"
+            await make_due("process_video")
     await run_jobs()
     assert (await seen(user, sent))["status"] == "completed"
-
-
-def test_storage_may_be_away_for_minutes_before_a_video_fails() -> None:
-    task = registry.get("process_video")
-    waits = [min(task.backoff_seconds * 2**n, task.backoff_limit_seconds) for n in range(task.max_attempts - 1)]
-    assert sum(waits) / 2 >= 120, "full jitter: half of each on the average"
 
 
 async def test_a_poster_that_is_being_stored_when_its_job_is_stopped_is_waited_for(

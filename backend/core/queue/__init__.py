@@ -22,8 +22,10 @@ class Task:
     """How jobs of one kind are run.
 
     `on_end(session, job, state, error)` runs in the transaction that writes `failed` or `cancelled`, whoever writes it;
-    `on_queued(session, job)` in the one that queues a failed job again. Backoff: full jitter, a random time up to
-    `backoff_seconds` doubled with each attempt, at most `backoff_limit_seconds`.
+    `on_queued(session, job)` in the one that queues a failed job again; `on_done(session, job)`, once, in the one after
+    which the job and all the children it requires are completed, whichever of them ended last (`jobs.families`).
+    Backoff: full jitter, a random time up to `backoff_seconds` doubled with each attempt, at most
+    `backoff_limit_seconds`.
     """
 
     kind: str
@@ -35,6 +37,7 @@ class Task:
     backoff_limit_seconds: float = 300.0
     on_end: Callback | None = None
     on_queued: Callback | None = None
+    on_done: Callback | None = None
 
 
 class UnknownKind(LookupError):
@@ -85,6 +88,7 @@ def task(
     backoff_limit_seconds: float = 300.0,
     on_end: Callback | None = None,
     on_queued: Callback | None = None,
+    on_done: Callback | None = None,
 ) -> Callable[[Handler], Handler]:
     """Declare the function that runs jobs of this kind (see Task)."""
 
@@ -100,6 +104,7 @@ def task(
                 backoff_limit_seconds=backoff_limit_seconds,
                 on_end=on_end,
                 on_queued=on_queued,
+                on_done=on_done,
             )
         )
         return handler

@@ -1,0 +1,73 @@
+"""Reading for many at once: thousands who ask in the same moment share a few queries instead of a thousand each."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+import structlog
+
+from backend.core.errors import AppError
+
+log = structlog.get_logger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+T = TypeVar("T")
+
+#: Keys of one read, at most: what a query can carry without holding everybody up.
+MOST_KEYS = 500
+AGAIN_SECONDS = 2.0
+
+
+class Readings(Generic[K, V]):
+    """`get(key)`, answered by one `read(keys)` at a time; what is asked for during one goes into the next.
+
+    So no answer is older than its question, and all who ask hold one database connection between them.
+    """
+
+    def __init__(self, read: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:
+        self._read = read
+        self._asked: dict[K, asyncio.Future[V | None]] = {}
+        self._reading: asyncio.Task[None] | None = None
+
+    async def get(self, key: K) -> V | None:
+        """What was read for this key, None when it is not there. Raises what the read raised."""
+        answer = self._asked.get(key)
+        if answer is None:
+            answer = self._asked[key] = asyncio.get_running_loop().create_future()
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._go_on())
+        return await asyncio.shield(answer)  # others may wait for it too
+
+    async def _go_on(self) -> None:
+        while self._asked:
+            asked = {key: self._asked.pop(key) for key in list(self._asked)[:MOST_KEYS]}
+            try:
+                found = await self._read(list(asked))
+            except BaseException as error:
+                for answer in asked.values():
+                    if isinstance(error, Exception):
+                        answer.set_exception(error)
+                        answer.exception()  # who asked may have gone
+                    else:
+                        answer.cancel()
+                if not isinstance(error, Exception):
+                    raise
+            else:
+                for key, answer in asked.items():
+                    answer.set_result(found.get(key))
+
+
+async def patiently(read: Callable[[], Awaitable[T]]) -> T:
+    """What `read` answers, however often it fails before: for streams, which have no status left to report with.
+
+    While the database is away they wait, and their heartbeat keeps the client. What it raises on purpose passes.
+    """
+    while True:
+        try:
+            return await read()
+        except AppError:
+            raise
+        except Exception as error:
+            log.warning("stream.read_failed", error=repr(error))
+            await asyncio.sleep(AGAIN_SECONDS)
