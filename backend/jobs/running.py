@@ -146,6 +146,8 @@ class Run:
             of["request_id"] = self.request_id
         with structlog.contextvars.bound_contextvars(**of):
             self._work = asyncio.ensure_future(task.handler(self))
+            if self.reason is not None:  # stopped before it began
+                self._work.cancel()
             beside = [asyncio.create_task(_beat(self)), asyncio.create_task(_publish(self))]
             try:
                 await self._watch(self._work, task.timeout_seconds)
@@ -290,6 +292,7 @@ class Runner:
         self.queues = list(queues)
         self.slots = slots
         self.draining = False
+        self.stopping = False
         self.closed = False
         self._claiming = 0
         self._turns = Turns()
@@ -316,6 +319,8 @@ class Runner:
                 return False
             run = Run(job)
             self._runs[run.token] = run
+            if self.stopping:  # claimed while the others were being stopped
+                run.stop("shutdown")
         finally:
             self._claiming -= 1
         task = asyncio.create_task(self._carry(run))
@@ -340,6 +345,7 @@ class Runner:
         """Take no more, let jobs end for the grace, then stop the rest and give them back."""
         self.draining = True
         await self._until_idle(grace_seconds)
+        self.stopping = True
         for run in list(self._runs.values()):
             run.stop("shutdown")
         await self._until_idle(STUBBORN_SECONDS)

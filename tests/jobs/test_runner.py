@@ -11,7 +11,7 @@ from backend.config import settings
 from backend.core.db import transaction
 from backend.core.queue import arq_queue, doorbell
 from backend.core.redis import redis
-from backend.jobs import service
+from backend.jobs import progress, service
 from backend.jobs.models import Job
 from backend.jobs.moves import JobError
 from backend.jobs.running import Run
@@ -115,6 +115,32 @@ async def test_a_shutdown_gives_back_what_does_not_end(jobs: Jobs, declare: Decl
     job = await jobs.read(job.id)
     assert (job.state, job.attempt) == ("queued", 0)
     assert work.stopped.is_set()
+
+
+async def test_a_job_claimed_while_its_worker_stops_is_given_back_at_once(
+    jobs: Jobs, declare: Declare, runner: MakeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work()
+    job = await jobs.start(declare(work))
+    slots = runner(swept=False)
+    claiming, told = asyncio.Event(), asyncio.Event()
+
+    async def slow_publish(state: progress.State) -> None:
+        claiming.set()
+        await told.wait()
+
+    with monkeypatch.context() as slow:
+        slow.setattr(progress, "publish", slow_publish)
+        looking = asyncio.create_task(slots.look())
+        await reached(claiming)
+        draining = asyncio.create_task(slots.drain(0))
+        await asyncio.sleep(0.1)
+        told.set()
+        await looking
+        async with asyncio.timeout(5):  # not the time that stubborn work is given
+            await draining
+    job = await jobs.read(job.id)
+    assert (job.state, job.attempt, work.runs) == ("queued", 0, 0)
 
 
 # --- how workers find jobs --------------------------------------------------------------------------------------------
