@@ -20,9 +20,11 @@ RUN /opt/venv/bin/pip install --require-hashes --no-deps -r requirements.lock
 
 FROM python:3.11-slim-bookworm
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates ffmpeg \
+    && apt-get install --yes --no-install-recommends bubblewrap ca-certificates ffmpeg \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin dailies
+    && useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin dailies \
+    # A new volume takes over the owner of the folder it covers.
+    && install -d -o 10001 -g 10001 -m 0700 /scratch
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /app
 COPY alembic.ini worker.py ./

@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos bench-jobs check types migrate migration shell screenshots lock
+.PHONY: help run test chaos bench-jobs bench-media check types migrate migration shell screenshots lock
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -14,13 +14,17 @@ run:  ## set everything up and serve the platform on http://127.0.0.1:8000 (HOST
 test:  ## all that CI runs: ruff, mypy, import-linter, the whole suite
 	@exec $(PYTHON) bootstrap.py test
 
-chaos:  ## 1,000 jobs while workers, Redis and database sessions are killed (CHAOS_JOBS, CHAOS_SECONDS, CHAOS_SEED)
+chaos:  ## 1,000 jobs, and uploads and deletions, while workers, web, Redis, S3 and database sessions are killed (CHAOS_JOBS, CHAOS_SECONDS, CHAOS_SEED)
 	@$(PYTHON) bootstrap.py setup --dev
 	@CHAOS_JOBS=$${CHAOS_JOBS:-1000} CHAOS_SECONDS=$${CHAOS_SECONDS:-120} exec $(PY) -m pytest tests/chaos
 
 bench-jobs:  ## jobs per second and time to start, beside plain ARQ
 	@$(PYTHON) bootstrap.py setup --dev
 	@exec $(PY) -m bench.jobs
+
+bench-media:  ## probe, poster, preview, remux and upload of large files, beside ffmpeg and curl (BENCH_MB, BENCH_ROUNDS, BENCH_PARTS)
+	@$(PYTHON) bootstrap.py setup --dev
+	@exec $(PY) -m bench.media
 
 check:  ## the same without the tests
 	@exec $(PYTHON) bootstrap.py check

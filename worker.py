@@ -12,9 +12,11 @@ from typing import Any, ClassVar
 import structlog
 from arq.worker import Function
 
+import backend.videos.removal
+import backend.videos.rendition_tasks
 import backend.videos.tasks  # noqa: F401  # makes its kinds known
-from backend.config import settings
-from backend.core import logging
+from backend.config import ConfigurationError, settings
+from backend.core import capabilities, logging
 from backend.core.db import database
 from backend.core.queue import arq_queue, doorbell, make_doorbell
 from backend.core.redis import redis
@@ -23,6 +25,8 @@ from backend.jobs.neighbours import worker_name
 from backend.jobs.running import Runner
 from backend.jobs.tasks import sweep, watch_cancels
 from backend.jobs.workers import Registration
+from backend.videos import confinement, workspace
+from backend.videos.sweep import keep_tidy
 
 log = structlog.get_logger("worker")
 
@@ -38,13 +42,27 @@ class Work:
     async def start(self) -> None:
         settings.check()
         logging.configure()
+        await self._prepare_media()
         database.open()
         redis.open()
         storage.open()
         doorbell.hang(make_doorbell())
-        beside = (sweep(self.runner), watch_cancels(self.runner), self.registration.keep())
+        beside = (
+            sweep(self.runner),
+            watch_cancels(self.runner),
+            self.registration.keep(),
+            capabilities.keep_current(storage),
+            keep_tidy(lambda: self.runner.closed),
+        )
         self._beside = [asyncio.create_task(each) for each in beside]
         log.info("worker.started", worker=self.runner.worker, queues=self.runner.queues, slots=self.runner.slots)
+
+    async def _prepare_media(self) -> None:
+        report = await asyncio.to_thread(confinement.sandbox_report)
+        if not report.wanted:
+            raise ConfigurationError(f"SANDBOX=bwrap cannot work: {report.why}")
+        removed = await asyncio.to_thread(workspace.remove_leftovers)
+        log.info("worker.media", sandbox=report.kind, why=report.why or None, leftovers_removed=removed)
 
     async def listen(self) -> None:
         """Answer the bell until cancelled."""
@@ -79,12 +97,14 @@ async def serve() -> None:
     await work.start()
     listening = asyncio.create_task(work.listen())
     telling = asyncio.create_task(told.wait())
-    await asyncio.wait({listening, telling}, return_when=asyncio.FIRST_COMPLETED)
-    listening.cancel()
-    telling.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.gather(listening, telling)
-    await work.stop()
+    try:
+        await asyncio.wait({listening, telling}, return_when=asyncio.FIRST_COMPLETED)
+        listening.cancel()
+        telling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(listening, telling)
+    finally:  # also when listening broke: jobs are given back, and the worker is not taken for lost
+        await work.stop()
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ from sqlalchemy import text
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+import backend.videos.removal
+import backend.videos.rendition_tasks
 import backend.videos.tasks  # noqa: F401  # makes its kinds of jobs known
 from backend import __version__
 from backend.accounts import api as accounts_api
@@ -20,8 +22,12 @@ from backend.accounts import pages as accounts_pages
 from backend.admin import api as admin_api
 from backend.admin import measures as admin_measures
 from backend.admin import pages as admin_pages
+from backend.admin.doctor import api as doctor_api
+from backend.admin.doctor import pages as doctor_pages
+from backend.admin.storage import api as storage_api
+from backend.admin.storage import pages as storage_pages
 from backend.config import settings
-from backend.core import logging, middleware, web
+from backend.core import capabilities, logging, middleware, web
 from backend.core.db import database, transaction
 from backend.core.events import hub
 from backend.core.metrics import Measured
@@ -48,9 +54,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     storage.open()
     doorbell.hang(make_doorbell())
     hub.open()
+    learning = asyncio.create_task(capabilities.keep_current(storage))
     try:
         yield
     finally:
+        learning.cancel()
+        await asyncio.gather(learning, return_exceptions=True)
         await hub.close()
         await doorbell.close()
         storage.close()
@@ -78,7 +87,7 @@ class Health(BaseModel):
 class Readiness(BaseModel):
     """What the process needs, and whether it answers."""
 
-    status: Literal["ready", "not_ready"]
+    status: Literal["ready", "degraded", "not_ready"]
     checks: dict[str, Literal["ok", "failed"]]
 
 
@@ -119,7 +128,15 @@ ROUTERS = (
     videos_pages.router,
 )
 #: Open to roles (and `/metrics` to Prometheus), over the walls between projects.
-ADMIN_ROUTERS = (admin_api.router, admin_pages.router, admin_measures.router)
+ADMIN_ROUTERS = (
+    admin_api.router,
+    admin_pages.router,
+    admin_measures.router,
+    doctor_api.router,
+    doctor_pages.router,
+    storage_api.router,
+    storage_pages.router,
+)
 
 
 async def docs(request: Request, actor: OptionalActor) -> HTMLResponse:
@@ -133,7 +150,10 @@ async def health() -> Health:
 
 
 async def ready(request: Request) -> JSONResponse:
-    """Whether database, Redis and storage answer this process; 503 when one does not."""
+    """Whether database, Redis and storage answer this process; 503 when it cannot do without what does not.
+
+    Without Redis it is only `degraded`: pages, uploads and jobs go on, live progress comes later.
+    """
     checks: dict[str, Literal["ok", "failed"]] = {}
 
     async def ask_database() -> None:
@@ -150,6 +170,7 @@ async def ready(request: Request) -> JSONResponse:
             checks[name] = "ok"
         except Exception:  # a check reports any failure, whatever its kind
             checks[name] = "failed"
-    good = set(checks.values()) == {"ok"}
-    body = Readiness(status="ready" if good else "not_ready", checks=checks)
+    failed = {name for name, check in checks.items() if check == "failed"}
+    good = failed <= {"redis"}
+    body = Readiness(status="not_ready" if not good else "degraded" if failed else "ready", checks=checks)
     return JSONResponse(body.model_dump(), 200 if good else 503, headers={} if good else {"Retry-After": "2"})

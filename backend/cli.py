@@ -1,4 +1,4 @@
-"""`dailies up | web | worker | migrate | migration | create-admin | redrive | shell`.
+"""`dailies up | web | worker | migrate | migration | create-admin | set-roles | doctor | reconcile | redrive | shell`.
 
 Each command imports what it runs, and nothing else: `up` must be quick, and the production image has no embedded stack.
 """
@@ -98,6 +98,89 @@ def create_admin(options: argparse.Namespace) -> int:
     return 0
 
 
+def set_roles(options: argparse.Namespace) -> int:
+    """Give an account these roles instead of those it has (admin, auditor; none: take all)."""
+    use_running_stack()
+    from backend.admin import people
+    from backend.core.db import database, transaction
+    from backend.core.errors import AppError
+
+    async def run() -> int:
+        database.open()
+        try:
+            async with transaction() as session:
+                user = await people.find_user(session, email=options.email)
+                if user is None:
+                    print(f"dailies: there is no account {options.email}", file=sys.stderr)
+                    return 1
+                user = await people.set_roles(session, actor=None, user_id=user.id, roles=options.roles)
+                print(f"{user.email}: {' and '.join(user.roles) or 'no roles'}")
+        except AppError as error:
+            print(f"dailies: {error.message}", file=sys.stderr)
+            return 1
+        finally:
+            await database.close()
+        return 0
+
+    return asyncio.run(run())
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Try everything the platform needs, and say how to mend what fails (--json)."""
+    use_running_stack()
+    from backend.config import settings
+
+    settings.check()
+    from backend.admin.doctor import schemas, terminal
+
+    try:
+        report = asyncio.run(terminal.run())
+    except ValueError as error:  # what opens the database, Redis and the storage says it of their addresses
+        print(f"failed    Settings: an address cannot be one: {error}")
+        print(f"{'':<10}  fix: Set DATABASE_URL, REDIS_URL, S3_ENDPOINT_URL and S3_PUBLIC_URL as .env.example says.")
+        return 1
+    if options.json:
+        print(schemas.ReportOut.of(report).model_dump_json(indent=2))
+    else:
+        print("\n".join(terminal.lines(report)))
+    return 1 if report.state == "failed" else 0
+
+
+def reconcile(options: argparse.Namespace) -> int:
+    """Say what is in the storage and not in the ledger, or the other way round (--fix mends it)."""
+    use_running_stack()
+    from backend.core.db import database
+    from backend.core.storage import storage
+    from backend.core.words import filesize
+    from backend.videos.reconcile import Reconciliation
+
+    async def run() -> int:
+        database.open()
+        storage.open()
+        left = 0
+        try:
+            run = Reconciliation(fix=options.fix)
+            async for each in run.findings():
+                if each.young and not options.all:
+                    continue
+                left += each.mended is None
+                size = filesize(each.size_bytes) if each.size_bytes is not None else "-"
+                words = [each.trouble, each.kind or "-", size, f"{each.since:%Y-%m-%d %H:%M}Z", each.key]
+                print("\t".join([*words, *([each.mended] if each.mended else [])]))
+            seen = run.totals
+            print(
+                f"{seen.objects} objects ({filesize(seen.size_bytes)}), {seen.rows} records;"
+                f" {left} findings are left, {0 if options.all else seen.young} more are too young to tell",
+                file=sys.stderr,
+            )
+        finally:
+            storage.close()
+            await database.close()
+        return 1 if left else 0
+
+    return asyncio.run(run())
+
+
 def redrive(options: argparse.Namespace) -> int:
     """Put the dead letters of a queue's bell back into it (DOORBELL=sqs)."""
     use_running_stack()
@@ -139,6 +222,8 @@ def use_running_stack() -> None:
     from backend.local.stack import environment_of
 
     os.environ.update(environment_of(Path(os.environ.get("DATA_DIR") or ROOT / ".data")))
+    os.environ.setdefault("ENVIRONMENT", "local")
+    os.environ.setdefault("PUBLIC_URL", f"http://127.0.0.1:{os.environ.get('PORT') or 8000}")
 
 
 def alembic_config() -> "Config":
@@ -161,13 +246,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "migrate": migrate,
         "migration": migration,
         "create-admin": create_admin,
+        "set-roles": set_roles,
+        "doctor": doctor,
+        "reconcile": reconcile,
         "redrive": redrive,
         "shell": shell,
     }
     for name, function in table.items():
         commands.add_parser(name, help=(function.__doc__ or "").strip().splitlines()[0])
     commands.choices["create-admin"].add_argument("email")
+    commands.choices["set-roles"].add_argument("email")
+    commands.choices["set-roles"].add_argument("roles", nargs="*", metavar="ROLE", help="admin, auditor")
+    commands.choices["doctor"].add_argument("--json", action="store_true", help="print the findings as JSON")
     commands.choices["migration"].add_argument("message")
+    commands.choices["reconcile"].add_argument("--fix", action="store_true", help="mend what is old enough")
+    commands.choices["reconcile"].add_argument("--all", action="store_true", help="list what is too young to tell, too")
     commands.choices["redrive"].add_argument("queue")
     options = parser.parse_args(arguments)
     try:

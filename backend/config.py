@@ -12,6 +12,14 @@ def _split(value: object) -> object:
 
 
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+CommaSeparatedNumbers = Annotated[list[Annotated[int, Field(ge=144, le=4320)]], NoDecode, BeforeValidator(_split)]
+
+
+def _numbers(value: object) -> object:
+    return dict(item.split("=", 1) for item in _split(value)) if isinstance(value, str) else value  # type: ignore[attr-defined]
+
+
+SlotsByQueue = Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode, BeforeValidator(_numbers)]
 
 
 class ConfigurationError(Exception):
@@ -65,16 +73,32 @@ class Settings(BaseSettings):
     presigned_url_expiration: int = Field(default=900, ge=60, le=604_800)
     playback_url_expiration: int = Field(default=3600, ge=60, le=604_800)
     max_upload_size_mb: int = Field(default=2048, ge=1, le=5_242_880)
+    multipart_threshold_mb: int = Field(default=64, ge=1, le=5120)
+    upload_part_size_mb: int = Field(default=16, ge=5, le=5120)
+    upload_keep_days: int = Field(default=7, ge=1, le=90)
+    upload_sweep_seconds: int = Field(default=10, ge=1, le=3600)
+    user_quota_mb: int = Field(default=0, ge=0)
+    storage_events_token: SecretStr = SecretStr("")
 
     max_duration_seconds: int = Field(default=43_200, ge=1)
     probe_timeout_seconds: int = Field(default=30, ge=1)
     poster_timeout_seconds: int = Field(default=60, ge=1)
+    preview_timeout_seconds: int = Field(default=300, ge=1)
+    transcode_timeout_seconds: int = Field(default=43_200, ge=60)
+    rendition_max_height: int = Field(default=1080, ge=144, le=4320)
+    ladder_heights: CommaSeparatedNumbers = Field(default_factory=list)
+    video_encoder: Literal["libx264", "h264_nvenc", "h264_qsv", "h264_vaapi"] = "libx264"
+    stall_seconds: int = Field(default=120, ge=5)
+    sandbox: Literal["auto", "bwrap", "none"] = "auto"
+    work_dir: str = ""
+    work_dir_max_mb: int = Field(default=0, ge=0)
     delete_undo_seconds: int = Field(default=10, ge=0, le=3600)
 
     job_lease_seconds: int = Field(default=30, ge=3)
     worker_slots: int = Field(default=4, ge=1, le=256)
     worker_grace_seconds: int = Field(default=20, ge=0)
-    worker_queues: CommaSeparated = Field(default_factory=lambda: ["default", "media"])
+    worker_queues: CommaSeparated = Field(default_factory=lambda: ["default", "media", "media_long"])
+    worker_queue_slots: SlotsByQueue = Field(default_factory=lambda: {"media_long": 1})
 
     @property
     def is_https(self) -> bool:

@@ -12,6 +12,7 @@ from backend.core.db import Base
 
 for domain in ("accounts", "orgs", "jobs", "videos"):
     importlib.import_module(f"backend.{domain}.models")
+importlib.import_module("backend.core.capabilities")
 
 
 def migrate(connection: Connection) -> None:

@@ -62,7 +62,8 @@ async function buildScripts() {
     esbuild.build({ ...common, entryPoints: [path.join(SRC, 'theme.js')], format: 'iife', write: false }),
   ]);
   for (const [out, { entryPoint }] of Object.entries(modules.metafile.outputs)) {
-    if (entryPoint) manifest[path.basename(entryPoint)] = path.basename(out);
+    // What is imported when it is needed counts as an entry too; it finds its way by itself.
+    if (entryPoint && path.dirname(entryPoint) === 'static/src') manifest[path.basename(entryPoint)] = path.basename(out);
   }
   await emit('theme.js', theme.outputFiles[0].contents);
 }

@@ -24,6 +24,7 @@ from backend.local.stack import Stack
 ROOT = Path(__file__).resolve().parents[1]
 for domain in ("accounts", "orgs", "jobs", "videos"):
     importlib.import_module(f"backend.{domain}.models")
+importlib.import_module("backend.core.capabilities")
 
 PASSWORD = "correct horse battery"
 
@@ -178,11 +179,17 @@ class Live:
 
 
 @pytest.fixture(scope="module")
-def live(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def live_settings() -> dict[str, str]:
+    """Settings of `live` beside the usual ones, as environment variables; a module may have its own."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def live(stack: Stack, tmp_path_factory: pytest.TempPathFactory, live_settings: dict[str, str]) -> Iterator[Live]:
     """Web and worker as processes, for tests that need a real server: browsers, event streams, killed workers."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    env = {**environment(stack), "PUBLIC_URL": url}
+    env = {**environment(stack), "PUBLIC_URL": url, **live_settings}
     log = tmp_path_factory.mktemp("live") / "live.log"
     with log.open("wb") as sink:
         start = {"cwd": ROOT, "env": env, "stdout": sink, "stderr": subprocess.STDOUT}

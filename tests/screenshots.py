@@ -16,6 +16,7 @@ from tests.conftest import ROOT, Live
 from tests.flows.browser import Visitor, make_clip, visit
 from tests.flows.conftest import chromium  # noqa: F401  # a fixture
 from tests.flows.scenes import Scene, many, one_of_each, settled
+from tests.flows.uploading import PICKER, Line, in_state, make_film, row_of, until_percent
 from tests.videos.media_corpus import corpus_folder
 
 FOLDER = ROOT / "screenshots"
@@ -129,13 +130,80 @@ async def test_uploading(visitor: Visitor, tmp_path: Path) -> None:
     wrong = tmp_path / "notes.pdf"
     wrong.write_bytes(b"%PDF-1.4 not a video")
     await visitor.open("/upload")
-    picker = page.locator('input[type="file"]')
+    picker = page.locator(PICKER)
     await picker.set_input_files([scene_files[0], wrong])
     await expect(page.locator('.up-row[data-state="ready"]')).to_have_count(1)
     await page.route(lambda url: "X-Amz-Signature" in url, never)
     await picker.set_input_files(scene_files[1])
     await expect(page.locator('.up-row[data-state="uploading"]')).to_have_count(1)
     await shoot(page, "upload-busy")
+
+
+async def test_upload_stops(visitor: Visitor, tmp_path: Path) -> None:
+    """Every way in which an upload does not simply run: paused, cut off, interrupted, here already, refused, failed."""
+    page = visitor.page
+    await visitor.register()
+    clip = make_clip(tmp_path / "harbour.mp4", seconds=3, seed=11)
+    films = [make_film(tmp_path / f"day_{number}.mp4", clip, 70_000_000 + number, seed=number) for number in range(3)]
+    await visitor.open("/upload")
+    line = await Line.of(page)
+    await line.set(upload_mb_s=30)
+    await page.locator(PICKER).set_input_files(films[0])
+    await until_percent(row_of(page, films[0]), 75)
+    await page.close(run_before_unload=False)
+
+    visitor.page = page = await page.context.new_page()
+    await visitor.open("/upload")
+    await in_state(row_of(page, films[0]), "unfinished")
+    await shoot(page, "upload-unfinished")
+    await visitor.open("/dashboard")
+    await expect(page.locator(".up-row")).to_have_count(1)
+    await shoot(page, "library-unfinished")
+    await visitor.open("/upload")
+
+    await page.locator(PICKER).set_input_files(clip)
+    await in_state(row_of(page, clip), "ready", 30)
+    copy = tmp_path / "the same again.mp4"
+    copy.write_bytes(clip.read_bytes())
+    wrong = tmp_path / "notes.pdf"
+    wrong.write_bytes(b"%PDF-1.4 not a video")
+    await page.locator(PICKER).set_input_files([copy, wrong])
+    await in_state(row_of(page, copy), "duplicate")
+    other = make_clip(tmp_path / "too_much.mp4", seconds=2, seed=5)
+    words = "1.2 MB are left of your storage. Delete videos or give up open uploads to make room."
+    answer = {"error": {"code": "quota_exceeded", "message": words, "retryable": False}}
+    await page.route("**/api/upload/presigned-url", lambda route: route.fulfill(status=409, json=answer))
+    await page.locator(PICKER).set_input_files(other)
+    await in_state(row_of(page, other), "failed")
+    await page.unroute_all()
+    line = await Line.of(page)
+    await line.set(upload_mb_s=5)
+    await page.locator(PICKER).set_input_files(films[1:])
+    for film in films[1:]:
+        await until_percent(row_of(page, film), 5)
+    await row_of(page, films[1]).get_by_role("button", name="Pause").click()
+    await line.set(cut=True)
+    await in_state(row_of(page, films[2]), "offline")
+    await shoot(page, "upload-stops")
+
+
+async def test_the_player(visitor: Visitor, tmp_path: Path) -> None:
+    """The bar with a look at another moment, and a card under the pointer."""
+    page = visitor.page
+    await visitor.register()
+    film = make_clip(tmp_path / "harbour.mp4", seconds=8)
+    video_id = await visitor.send(film, title="Harbour at dawn")
+    while not (await visitor.api("GET", f"/api/videos/{video_id}"))["preview"]:
+        await page.wait_for_timeout(300)
+    await visitor.open(f"/videos/{video_id}")
+    await visitor.until("document.querySelector('video').readyState >= 2")
+    await page.get_by_role("slider", name="Position").hover()
+    await expect(page.locator("[data-look][data-drawn]")).to_be_visible()
+    await page.screenshot(path=FOLDER / "player-look.png")
+    await visitor.open("/dashboard")
+    await page.locator(".videos .poster").hover(force=True)
+    await expect(page.locator(".scrub[data-drawn]")).to_be_visible()
+    await page.screenshot(path=FOLDER / "library-scrub.png")
 
 
 async def never(route: Route) -> None:

@@ -134,7 +134,9 @@ def test_data_is_in_named_volumes_and_postgres_mounts_where_version_18_keeps_it(
     assert mounts["postgres"] == ["postgres-data:/var/lib/postgresql"]
     assert mounts["valkey"] == ["valkey-data:/data"]
     assert mounts["minio"] == ["minio-data:/data"]
-    assert set(compose()["volumes"]) == {"postgres-data", "valkey-data", "minio-data"}
+    assert mounts["worker"] == ["scratch:/scratch"]
+    assert compose()["x-settings"]["WORK_DIR"] == "/scratch"
+    assert set(compose()["volumes"]) == {"postgres-data", "valkey-data", "minio-data", "scratch"}
 
 
 def test_images_are_pinned_and_nothing_listens_to_the_world_unasked() -> None:

@@ -47,6 +47,23 @@ def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings().worker_queues == ["media", "gpu"]
 
 
+def test_slots_are_told_by_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings().worker_queue_slots == {"media_long": 1}
+    monkeypatch.setenv("WORKER_QUEUE_SLOTS", "media=3, media_long=2")
+    assert settings().worker_queue_slots == {"media": 3, "media_long": 2}
+    for wrong in ("media", "media=0", "media=many"):
+        monkeypatch.setenv("WORKER_QUEUE_SLOTS", wrong)
+        with pytest.raises(ValueError, match="worker_queue_slots"):
+            settings()
+
+
+def test_the_sizes_of_a_ladder_are_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LADDER_HEIGHTS", "360, 720")
+    assert settings().ladder_heights == [360, 720]
+    monkeypatch.setenv("LADDER_HEIGHTS", "")
+    assert settings().ladder_heights == []
+
+
 @pytest.mark.parametrize(
     ("changes", "origin"),
     [

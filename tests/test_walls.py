@@ -12,8 +12,10 @@ from backend.videos.models import Upload
 from tests.conftest import Person
 from tests.videos.sending import send
 
-BODIES: dict[tuple[str, str], dict[str, dict[str, str]]] = {
+BODIES: dict[tuple[str, str], dict[str, dict[str, object]]] = {
     ("PATCH", "/api/videos/{video_id}"): {"json": {"title": "mine now"}},
+    ("PATCH", "/api/uploads/{upload_id}"): {"json": {"title": "mine now"}},
+    ("POST", "/api/uploads/{upload_id}/parts"): {"json": {"part_numbers": [1]}},
     ("POST", "/videos/{video_id}/edit"): {"data": {"title": "mine now"}},
 }
 
@@ -40,6 +42,7 @@ async def test_anothers_id_is_answered_like_a_missing_one_on_every_route(
     signed_in = re.search(r"/settings/sessions/([0-9a-f-]{36})/revoke", page)
     assert signed_in is not None
     theirs = {"video_id": video["id"], "job_id": video["job_id"], "upload_id": upload, "session_id": signed_in[1]}
+    theirs["rung"] = "360p"
     walked = routes_with_ids()
     assert len(walked) > 25
     for method, path in walked:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
 from backend.accounts.schemas import UserOut
-from backend.admin import service
+from backend.admin import people, service
 from backend.admin.filters import JobFilter, Window
 from backend.admin.numbers import read_buckets
 from backend.admin.overview import all_queues, all_workers, total
@@ -27,6 +27,7 @@ from backend.admin.schemas import (
     QueuesOut,
     RelativeOut,
     UserIn,
+    UsersOut,
     WorkersOut,
 )
 from backend.core.db import SessionDep
@@ -98,13 +99,13 @@ async def count_jobs(query: Annotated[CountQuery, Query()], actor: AuditorActor,
     return CountOut.model_validate(found)
 
 
-@router.post("/jobs/bulk", responses=errors(400, 401, 403, 422, 503), summary="Retry or cancel many jobs")
+@router.post("/jobs/bulk", responses=errors(400, 401, 403, 422, 503), summary="Retry, cancel or start again many jobs")
 async def act_on_many(body: BulkIn, actor: AdminActor) -> BulkOut:
-    """Works for a few seconds and answers what it did; while `more` is true, ask again with the answer's `cursor`."""
+    """Works for a second and answers what it did; while `more`, ask again with the answer's `cursor` and `order`."""
     if (body.ids is None) == (body.filter is None):
         raise ValidationFailed(fields={"ids": "Give either ids or a filter."})
     return await service.act_on_many(
-        actor=actor, action=body.action, ids=body.ids, filter=body.filter, cursor=body.cursor
+        actor=actor, action=body.action, ids=body.ids, filter=body.filter, cursor=body.cursor, order=body.order
     )
 
 
@@ -123,7 +124,7 @@ async def get_job(job_id: uuid.UUID, actor: AuditorActor, session: SessionDep) -
 
 @router.post("/jobs/{job_id}/{action}", status_code=204, responses=errors(401, 403, 404, 409, 503))
 async def act(job_id: uuid.UUID, action: Action, actor: AdminActor, session: SessionDep) -> None:
-    """Retry a failed job, or cancel one that waits or runs."""
+    """Retry a failed job, cancel one that waits or runs, or `restart` a cancelled one as a new job."""
     await service.act(session, actor=actor, job_id=job_id, action=action)
 
 
@@ -145,10 +146,19 @@ async def list_audit(
     return AuditPage(entries=entries, next_before=entries[-1].id if len(found) > limit else None)
 
 
+@router.get("/users", responses=errors(401, 403, 422, 503), summary="The account with an address")
+async def list_users(
+    actor: AuditorActor, session: SessionDep, email: Annotated[str, Query(min_length=1, max_length=320)]
+) -> UsersOut:
+    """By the whole address: to give roles one needs the id."""
+    user = await people.find_user(session, email=email)
+    return UsersOut(users=[UserOut.model_validate(user)] if user else [])
+
+
 @router.patch("/users/{user_id}", responses=errors(400, 401, 403, 404, 409, 422, 503), summary="Give roles")
 async def change_user(user_id: uuid.UUID, body: UserIn, actor: AdminActor, session: SessionDep) -> UserOut:
     """The roles replace those the account had. The last admin keeps the role."""
-    user = await service.set_roles(session, actor=actor, user_id=user_id, roles=body.roles)
+    user = await people.set_roles(session, actor=actor, user_id=user_id, roles=body.roles)
     return UserOut.model_validate(user)
 
 

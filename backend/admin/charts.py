@@ -66,7 +66,7 @@ def depth(buckets: Sequence[Bucket], window: Window, *, exact: bool) -> Chart:
     now = buckets[-1].waiting if buckets else 0
     title = f"Jobs waiting in {_SPANS[window]}: at most {about}{most:,}, now {about}{now:,}"
     parts = [(bucket.waiting, 0.0, f"{bucket.at:%H:%M} UTC: {about}{bucket.waiting:,} waiting") for bucket in buckets]
-    return _chart(title, parts, most=f"{about}{most:,}", window=window)
+    return _chart(title, parts, most=f"{about}{most:,} waiting", window=window)
 
 
 def throughput(buckets: Sequence[Bucket], window: Window) -> Chart:

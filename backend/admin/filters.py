@@ -49,6 +49,11 @@ class JobFilter(BaseModel):
         """Whether this leaves anything out."""
         return any(self.model_dump().values())
 
+    @property
+    def narrows_more(self) -> bool:
+        """Whether this leaves anything out but by state."""
+        return any(self.model_dump(exclude={"state"}).values())
+
     def words(self) -> dict[str, str]:
         """What is chosen, as an address or a log entry says it."""
         return {name: str(value) for name, value in self.model_dump().items() if value}
@@ -99,6 +104,21 @@ class PageQuery(JobFilter):
         return [Chip(state or "all", label, self.url(state=state), state == self.state) for state, label in STATES]
 
 
+class AuditQuery(BaseModel):
+    """Which entries of the audit log: by what was done and by whom, older than one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    action: str = Field("", max_length=60)
+    email: Paragraph = Field("", max_length=320)
+    before: int | None = Field(None, ge=1, lt=2**63)
+
+    def url(self, **changes: object) -> str:
+        """The page's address with some parts changed, from the newest on."""
+        now = {name: value for name, value in {**self.model_dump(), "before": None, **changes}.items() if value}
+        return "/admin/audit" + (f"?{urlencode(now)}" if now else "")
+
+
 @dataclass(frozen=True)
 class Chip:
     """One filter by state."""
@@ -113,4 +133,5 @@ class Chip:
 ACTS_ON: dict[str, tuple[JobState, ...]] = {
     "retry": (JobState.FAILED,),
     "cancel": (JobState.QUEUED, JobState.RUNNING),
+    "restart": (JobState.CANCELLED,),
 }

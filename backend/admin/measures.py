@@ -169,13 +169,20 @@ def check_reader(request: Request) -> None:
             raise Unauthenticated("Send the metrics token as a bearer token.")
         return
     # A request that came through a proxy of this machine comes from elsewhere, whatever its address says.
-    proxied = {"x-forwarded-for", "forwarded", "x-real-ip"} & set(request.headers.keys())
-    if proxied or not _is_local(client_ip(request)):
+    proxied = any(name in _PROXIES or name.startswith(("x-forwarded-", "cf-")) for name in request.headers)
+    host = request.url.hostname or ""
+    if proxied or not _is_local(client_ip(request)) or not (host == "localhost" or _is_local(host)):
         raise Forbidden("Set METRICS_TOKEN to read the figures from elsewhere.")
+
+
+#: Headers that only a proxy adds.
+_PROXIES = {"via", "forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "cdn-loop", "x-original-host"}
 
 
 def _is_local(address: str) -> bool:
     try:
-        return ipaddress.ip_address(address).is_loopback
+        ip = ipaddress.ip_address(address)
     except ValueError:
         return False
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_loopback

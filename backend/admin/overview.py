@@ -24,7 +24,7 @@ from backend.admin.schemas import WorkerOut
 from backend.jobs import queues, workers
 from backend.jobs.models import JobState
 from backend.orgs import audit
-from backend.orgs.models import AuditEntry
+from backend.orgs.audit import Deed
 
 DEEDS_SHOWN = 5
 
@@ -53,7 +53,7 @@ class Overview:
     workers: list[WorkerOut]
     running: list[service.Row]
     buckets: list[Bucket]
-    deeds: Sequence[AuditEntry]
+    deeds: Sequence[Deed]
 
     def total(self, state: str) -> Count:
         """All queues together."""
@@ -108,7 +108,7 @@ async def _read(session: AsyncSession, *, window: Window) -> Overview:
         workers=at_work,
         running=await service.running_jobs(session),
         buckets=await read_buckets(session, window, waiting=total(found, JobState.QUEUED).number),
-        deeds=await audit.latest(session, limit=DEEDS_SHOWN),
+        deeds=await audit.deeds(session, limit=DEEDS_SHOWN),
     )
 
 

@@ -5,10 +5,11 @@ import uuid
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.responses import RedirectResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.admin import charts, service, words
-from backend.admin.filters import PageQuery, Window
+from backend.admin.filters import AuditQuery, PageQuery, Window
 from backend.admin.numbers import names_of_queues
 from backend.admin.overview import overview, read_anew
 from backend.admin.schemas import Action
@@ -24,7 +25,15 @@ router = APIRouter(prefix="/admin", include_in_schema=False)
 
 Address = Annotated[PageQuery, Depends(lenient(PageQuery))]
 
-_DONE = {"retry": "The job is in the queue again.", "cancel": "The job is being cancelled."}
+_DONE = {"retry": "The job is in the queue again.", "restart": "A new job is in the queue: it does the same work."}
+
+AUDIT_SIZE = 50
+
+
+@router.get("")
+async def front(actor: AuditorPageActor) -> Response:
+    """Where admins begin."""
+    return RedirectResponse("/admin/queue", status_code=303)
 
 
 @router.get("/queue")
@@ -89,9 +98,28 @@ async def job_now(request: Request, job_id: uuid.UUID, actor: AuditorPageActor, 
 
 @router.post("/jobs/{job_id}/{action}")
 async def act(job_id: uuid.UUID, action: Action, actor: AdminPageActor, session: SessionDep) -> Response:
-    """Retry or cancel a job."""
-    await service.act(session, actor=actor, job_id=job_id, action=action)
-    return _changed(_DONE[action])
+    """Retry, cancel or start again a job."""
+    moved = await service.act(session, actor=actor, job_id=job_id, action=action)
+    ended = "The job is cancelled." if moved.state == JobState.CANCELLED else "The job is told to stop."
+    return _changed(_DONE.get(action, ended))
+
+
+@router.get("/audit")
+async def audit_log(
+    request: Request,
+    actor: AuditorPageActor,
+    session: SessionDep,
+    query: Annotated[AuditQuery, Depends(lenient(AuditQuery))],
+) -> Response:
+    """What was done, an order about many jobs as one entry."""
+    found = await audit.deeds(
+        session, limit=AUDIT_SIZE + 1, before=query.before, action=query.action, email=query.email
+    )
+    deeds = found[:AUDIT_SIZE]
+    older = deeds[-1].entry.id if len(found) > AUDIT_SIZE else None
+    return render(
+        request, "admin/audit.html", page="admin", query=query, deeds=deeds, older=older, actions=words.ACTIONS
+    )
 
 
 async def _list(session: AsyncSession, query: PageQuery) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from backend.accounts.schemas import UserOut
 from backend.admin.filters import JobFilter
 from backend.core.web import StrictModel
 from backend.jobs.models import JobState
@@ -14,7 +15,7 @@ from backend.jobs.schemas import JobOut
 #: Jobs that one bulk request names, at most.
 MOST_IDS = 1000
 
-Action = Literal["retry", "cancel"]
+Action = Literal["retry", "cancel", "restart"]
 
 
 class CountOut(BaseModel):
@@ -121,21 +122,26 @@ class AdminJobDetail(BaseModel):
 
 
 class BulkIn(StrictModel):
-    """Which jobs: those with these ids, or all that a filter finds. `cursor` goes on where an answer said `more`."""
+    """Which jobs: those with these ids, or all that a filter finds.
+
+    Where an answer said `more`, its `cursor` and `order` go on: the order is one in the audit log, too.
+    """
 
     action: Action
     ids: list[uuid.UUID] | None = Field(default=None, max_length=MOST_IDS)
     filter: JobFilter | None = None
     cursor: str | None = Field(default=None, max_length=2000)
+    order: uuid.UUID | None = None
 
 
 class BulkOut(BaseModel):
-    """What was done: `skipped` are jobs that had moved on. While `more` is true, ask again with `cursor`."""
+    """What was done: `skipped` are jobs that had moved on. While `more`, ask again with `cursor` and `order`."""
 
     done: int
     skipped: int
     more: bool
     cursor: str | None = None
+    order: uuid.UUID
 
 
 class WorkerOut(BaseModel):
@@ -182,10 +188,19 @@ class AuditOut(BaseModel):
 
 
 class AuditPage(BaseModel):
-    """Entries, newest first; `next_before` continues, and is null on the last page."""
+    """Entries, newest first; `next_before` continues, and is null on the last page.
+
+    What one order did in many lots is several entries, whose `object_id` is the order's.
+    """
 
     entries: list[AuditOut]
     next_before: int | None
+
+
+class UsersOut(BaseModel):
+    """The account with an address, or none."""
+
+    users: list[UserOut]
 
 
 class UserIn(StrictModel):

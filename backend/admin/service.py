@@ -10,14 +10,14 @@ from sqlalchemy import Select, func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.accounts.models import ADMIN, User
+from backend.accounts.models import User
 from backend.admin.filters import ACTS_ON, JobFilter, S
 from backend.admin.numbers import Count, names_of_queues
 from backend.admin.schemas import Action, AdminJobOut, BulkOut
 from backend.core.db import transaction
 from backend.core.errors import AppError, InvalidState, NotFound
 from backend.core.queue import UnknownKind
-from backend.jobs import progress, queues
+from backend.jobs import moves, progress, queues
 from backend.jobs import service as jobs
 from backend.jobs.families import Family
 from backend.jobs.models import Job, JobAttempt, JobState
@@ -32,9 +32,9 @@ SEARCH_SECONDS = 4
 #: Beyond so many newer jobs, or jobs that a filter finds, the page says "more than".
 MOST_NEWER = 99
 MOST_FOUND = 100_000
-#: Bulk actions: jobs moved in one transaction, and how long one request goes on.
+#: Bulk actions: jobs moved in one transaction, and how long one request goes on: who waits sees the number grow.
 CHUNK = 50
-BULK_SECONDS = 5.0
+BULK_SECONDS = 1.0
 RUNNING_SHOWN = 8
 
 
@@ -44,6 +44,12 @@ class Row:
 
     job: AdminJobOut
     version: progress.Version
+
+    @property
+    def can_restart(self) -> bool:
+        """Whether this is cancelled work that no other job does since."""
+        error = self.job.error
+        return self.job.status == JobState.CANCELLED and (not error or error.code != moves.STARTED_AGAIN.code)
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,11 @@ async def get_job(session: AsyncSession, job_id: uuid.UUID) -> Row:
         raise NotFound
     (row,) = await _shown([found])
     public = await jobs.public(session, found[0])
-    known = {"queue_position": public.queue_position, "estimated_seconds": public.estimated_seconds}
+    known = {
+        "queue_position": public.queue_position,
+        "waiting_for": public.waiting_for,
+        "estimated_seconds": public.estimated_seconds,
+    }
     return Row(row.job.model_copy(update=known), row.version)
 
 
@@ -190,7 +200,7 @@ async def _shown(found: Sequence[Any]) -> list[Row]:
 
 
 async def act(session: AsyncSession, *, actor: Actor, job_id: uuid.UUID, action: Action) -> Job:
-    """Retry or cancel one job. Raises NotFound, InvalidState."""
+    """Retry, cancel or start again one job; answers it as it stands, or the new one. Raises NotFound, InvalidState."""
     job = await session.get(Job, job_id)
     if job is None:
         raise NotFound
@@ -202,7 +212,7 @@ async def act(session: AsyncSession, *, actor: Actor, job_id: uuid.UUID, action:
         object_type="job",
         object_id=job_id,
         project_id=job.project_id,
-        detail={"kind": job.kind},
+        detail={"kind": job.kind, **({"new_job_id": str(moved.id)} if moved.id != job_id else {})},
     )
     return moved
 
@@ -214,12 +224,15 @@ async def act_on_many(
     ids: Sequence[uuid.UUID] | None = None,
     filter: JobFilter | None = None,
     cursor: str | None = None,
+    order: uuid.UUID | None = None,
 ) -> BulkOut:
-    """Retry or cancel the jobs with these ids, or all that a filter finds; for BULK_SECONDS, then the answer says more.
+    """Act on the jobs with these ids, or all that a filter finds; for BULK_SECONDS, then the answer says more.
 
     Jobs are moved a few at a time, each lot in a transaction with its entry in the audit log: what was done is told
-    even when a later lot fails. Raises BadCursor, TooBroad.
+    even when a later lot fails. The entries are about one `order`, made here unless it goes on.
+    Raises BadCursor, TooBroad.
     """
+    order = order or uuid.uuid4()
     until = time.monotonic() + BULK_SECONDS
     done = skipped = 0
     while True:
@@ -236,7 +249,11 @@ async def act_on_many(
                     raise TooBroad from error
                 raise
             await session.execute(text("SET LOCAL statement_timeout TO DEFAULT"))
-            moved = [job.id for job in lot if await _moved(session, actor=actor, job=job, action=action)]
+            # All of them before any domain row, as everybody takes locks. Who holds one now is just moving it.
+            free = select(Job.id).where(Job.id.in_([job.id for job in lot])).order_by(Job.id)
+            held = set(await session.scalars(free.with_for_update(skip_locked=True)))
+            ours = [job for job in lot if job.id in held]
+            moved = [job.id for job in ours if await _moved(session, actor=actor, job=job, action=action)]
             if moved:
                 chosen = {"filter": filter.words()} if filter else {"selected": len(ids or [])}
                 await audit.record(
@@ -244,15 +261,15 @@ async def act_on_many(
                     actor=actor,
                     action=f"jobs.{action}",
                     object_type="jobs",
-                    object_id="many",
+                    object_id=order,
                     detail={**chosen, "number": len(moved), "ids": [str(id) for id in moved]},
                 )
         done, skipped = done + len(moved), skipped + len(lot) - len(moved)
         if len(lot) < CHUNK:
-            return BulkOut(done=done, skipped=skipped, more=False)
+            return BulkOut(done=done, skipped=skipped, more=False, order=order)
         cursor = NEWEST.cursor(lot[-1].created_at, lot[-1].id)
         if time.monotonic() > until:
-            return BulkOut(done=done, skipped=skipped, more=True, cursor=cursor)
+            return BulkOut(done=done, skipped=skipped, more=True, cursor=cursor, order=order)
 
 
 async def _moved(session: AsyncSession, *, actor: Actor, job: Job, action: Action) -> bool:
@@ -265,16 +282,20 @@ async def _moved(session: AsyncSession, *, actor: Actor, job: Job, action: Actio
 
 
 async def _move(session: AsyncSession, *, actor: Actor, job: Job, action: Action) -> Job:
-    verb = jobs.retry_job if action == "retry" else jobs.cancel_job
+    verbs = {"retry": jobs.retry_job, "cancel": jobs.cancel_job, "restart": jobs.start_again}
     try:
-        return await verb(session, actor=actor, job=job)
+        return await verbs[action](session, actor=actor, job=job)
     except UnknownKind as error:  # of another version, whose workers know it
         raise InvalidState("This version of the platform does not know this kind of job.") from error
 
 
 def _actionable(statement: S, action: Action) -> S:
     statement = statement.where(Job.state.in_(ACTS_ON[action]))
-    return statement.where(Job.cancel_requested_at.is_(None)) if action == "cancel" else statement
+    if action == "cancel":
+        return statement.where(Job.cancel_requested_at.is_(None))
+    if action == "restart":
+        return statement.where(Job.error_code.is_distinct_from(moves.STARTED_AGAIN.code))
+    return statement
 
 
 async def pause(session: AsyncSession, *, actor: Actor, queue: str) -> None:
@@ -294,25 +315,3 @@ async def resume(session: AsyncSession, *, actor: Actor, queue: str) -> None:
 async def _check_known(session: AsyncSession, queue: str) -> None:
     if queue not in await names_of_queues(session):
         raise NotFound
-
-
-async def set_roles(session: AsyncSession, *, actor: Actor, user_id: uuid.UUID, roles: Sequence[str]) -> User:
-    """Give an account these roles instead of those it has. Raises NotFound, InvalidState for the last admin's."""
-    admins = select(User.id).where(User.roles.contains([ADMIN])).order_by(User.id).with_for_update()
-    others = set(await session.scalars(admins)) - {user_id}
-    user = await session.get(User, user_id, with_for_update=True)
-    if user is None:
-        raise NotFound
-    before, after = list(user.roles), sorted(set(roles))
-    if ADMIN in before and ADMIN not in after and not others:
-        raise InvalidState("This is the only admin. Make somebody else an admin first.")
-    user.roles = after
-    await audit.record(
-        session,
-        actor=actor,
-        action="user.roles",
-        object_type="user",
-        object_id=user_id,
-        detail={"email": user.email, "before": before, "after": after},
-    )
-    return user

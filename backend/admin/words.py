@@ -9,6 +9,7 @@ from backend.core import web, words
 from backend.jobs.models import JobAttempt, JobState
 from backend.jobs.timeline import Step, steps_of
 from backend.jobs.words import STAGES
+from backend.orgs.audit import Deed
 from backend.orgs.models import AuditEntry
 
 _STATES = {
@@ -22,11 +23,12 @@ _STEPS = {
     "queued": "Queued",
     "retried": "Tried again by hand",
     "cancel_asked": "Cancelled by hand",
+    "restarted": "Started again as another job",
     "running": "running",
     "completed": "completed",
     "failed": "failed",
     "released": "given back, without being spent",
-    "lost": "the worker was lost; its lease ran out",
+    "lost": "the worker was lost; given to another",
     "stopped": "cancelled",
     "waiting": "Waiting for the next attempt",
     "cancelled": "Cancelled",
@@ -35,8 +37,10 @@ _STEPS = {
 _ACTIONS = {
     "job.retry": "Retried a job",
     "job.cancel": "Cancelled a job",
+    "job.restart": "Started a cancelled job again",
     "jobs.retry": "Retried {jobs}",
     "jobs.cancel": "Cancelled {jobs}",
+    "jobs.restart": "Started {jobs} again",
     "queue.pause": "Paused the queue {object}",
     "queue.resume": "Resumed the queue {object}",
     "user.roles": "Roles of {email}: {roles}",
@@ -107,10 +111,10 @@ def _step(step: Step) -> str:
     return f"Attempt {step.attempt.attempt}: {words}" if step.attempt else words
 
 
-def deed(entry: AuditEntry) -> str:
-    """An entry of the audit log as a short sentence without its subject."""
+def deed(done: Deed) -> str:
+    """What somebody did, as a short sentence without its subject."""
+    entry, number = done.entry, done.number
     detail = entry.detail
-    number = detail.get("number", 0)
     return _ACTIONS.get(entry.action, entry.action).format(
         jobs=f"{number:,} {'job' if number == 1 else 'jobs'}",
         object=entry.object_id,
@@ -119,6 +123,35 @@ def deed(entry: AuditEntry) -> str:
     )
 
 
+#: What the log can be narrowed to, by the name of the action.
+ACTIONS = {
+    "job.retry": "One job retried",
+    "job.cancel": "One job cancelled",
+    "job.restart": "One job started again",
+    "jobs.retry": "Many jobs retried",
+    "jobs.cancel": "Many jobs cancelled",
+    "jobs.restart": "Many jobs started again",
+    "queue.pause": "Queue paused",
+    "queue.resume": "Queue resumed",
+    "user.roles": "Roles given",
+}
+
+
+def chosen(entry: AuditEntry) -> str:
+    """Which jobs an order was about: what it was narrowed to, or that they were selected by hand."""
+    narrowed = entry.detail.get("filter")
+    if narrowed is None:
+        return "selected by hand" if "selected" in entry.detail else ""
+    return ", ".join(f"{name}: {value}" for name, value in narrowed.items()) or "all"
+
+
 web.templates().filters.update(
-    job_count=count, job_kind=kind, job_state=state, job_stands=stands, job_remark=remark, job_took=took, deed=deed
+    job_count=count,
+    job_kind=kind,
+    job_state=state,
+    job_stands=stands,
+    job_remark=remark,
+    job_took=took,
+    deed=deed,
+    deed_of=chosen,
 )

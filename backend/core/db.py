@@ -1,6 +1,8 @@
 """The database: one engine a process, one place that commits, and hooks that run after the commit."""
 
 import asyncio
+import time
+import traceback
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 AfterCommit = Callable[[], Awaitable[None]]
 _HOOKS = "after_commit_hooks"
+#: What all hooks of one transaction may take together: a Redis that hangs keeps nobody waiting longer.
+HOOKS_SECONDS = 3.0
 
 
 class Base(DeclarativeBase):
@@ -73,7 +77,8 @@ class Database:
                     "timezone": "UTC",
                     "application_name": "dailies",
                     # A process frozen inside a transaction must not hold its rows for ever: others skip locked jobs.
-                    "idle_in_transaction_session_timeout": "30s",
+                    # Jobs are rescued when their lease ends: no later than that.
+                    "idle_in_transaction_session_timeout": f"{min(30, settings.job_lease_seconds)}s",
                 },
             },
         )
@@ -103,6 +108,9 @@ def is_away(error: BaseException) -> bool:
     """Whether this tells of the database's health (or a deadlock) rather than of what it was asked."""
     if isinstance(error, PoolTimeout | OperationalError | InterfaceError):
         return True
+    if isinstance(error, OSError):  # of a connection, or a command that took too long; others' are none of ours
+        frames = traceback.walk_tb(error.__traceback__)
+        return any(frame.f_globals.get("__name__", "").startswith("asyncpg.") for frame, _ in frames)
     if not isinstance(error, DBAPIError):
         return False
     # Connection, transaction rollback (deadlock), resources, operator intervention ("the system is starting up").
@@ -122,13 +130,22 @@ async def transaction() -> AsyncIterator[AsyncSession]:
         yield session
         await session.commit()
         hooks: list[AfterCommit] = session.info.pop(_HOOKS, [])
-    for hook in hooks:
+    if hooks:
+        await _run(hooks)
+
+
+async def _run(hooks: list[AfterCommit]) -> None:
+    """The work is committed: whatever fails here is logged, and a bell that did not ring is mended by the sweep."""
+    until = time.monotonic() + HOOKS_SECONDS
+    for number, hook in enumerate(hooks):
         try:
-            await hook()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # the work is committed: a bell that did not ring is mended by the sweep
+            async with asyncio.timeout(until - time.monotonic()):
+                await hook()
+        except Exception as error:
             log.warning("after_commit.failed", error=repr(error))
+        if time.monotonic() >= until:
+            log.warning("after_commit.gave_up", left=len(hooks) - number - 1)
+            return
 
 
 async def get_session() -> AsyncIterator[AsyncSession]:

@@ -144,9 +144,12 @@ class Hub:
         while not self.closing:
             try:
                 await self._receive()
-            except (RedisError, OSError) as error:
-                if self.connected:
+            except Exception as error:  # whatever it was: without this task, all streams would be without events
+                if not isinstance(error, RedisError | OSError):
+                    log.exception("events.listener_broke")
+                elif self.connected:
                     log.warning("events.redis_away", error=repr(error))
+                if self.connected:
                     self._set_connected(False)
                 await asyncio.sleep(1.0)
 
@@ -167,8 +170,16 @@ class Hub:
                 if message["type"] == "subscribe":
                     self._set_connected(True)
                 elif message["type"] == "message":
-                    event = json.loads(message["data"])
-                    self.deliver(event["topics"], event["payload"])
+                    self._hear(message["data"])
+
+    def _hear(self, data: str) -> None:
+        """Deliver what was published; what is no event of ours is passed over."""
+        try:
+            event = json.loads(data)
+            topics, payload = list(event["topics"]), dict(event["payload"])
+            self.deliver(topics, payload)
+        except (LookupError, TypeError, ValueError) as error:
+            log.warning("events.not_an_event", error=repr(error))
 
 
 hub = Hub()

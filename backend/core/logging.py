@@ -8,12 +8,16 @@ import structlog
 from backend.config import settings
 
 
-def configure() -> None:
-    """Set up structlog and the standard library's loggers for this process; JSON lines or a readable console."""
+def configure(level: str | None = None) -> None:
+    """Set up structlog and the standard library's loggers for this process; JSON lines or a readable console.
+
+    `level` is another than LOG_LEVEL, for a command whose output is for people.
+    """
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=False)
+        # Plain: the other formatters print the variables of each frame, and secrets with them.
+        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     )
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -38,6 +42,6 @@ def configure() -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(settings.log_level)
+    root.setLevel(level or settings.log_level)
     for noisy in ("uvicorn.access", "botocore", "boto3", "urllib3", "httpx", "httpcore", "arq.worker"):  # signed URLs
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,33 +1,39 @@
 """The one S3 code path: signing for browsers with the public endpoint, calls of our own with the internal one."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
-import boto3
-import structlog
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from boto3.exceptions import S3UploadFailedError
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
 
 from backend.config import settings
-from backend.core.errors import StorageUnavailable
+from backend.core.storage_client import ANSWER_SECONDS, code_of
+from backend.core.storage_parts import NoSuchMultipart, OpenMultipart, Part, PartsChanged, StorageParts
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+__all__ = [
+    "ListedObject",
+    "NoSuchMultipart",
+    "ObjectInfo",
+    "OpenMultipart",
+    "Part",
+    "PartsChanged",
+    "Storage",
+    "attachment",
+    "storage",
+]
 
-    from mypy_boto3_s3 import S3Client
-
-T = TypeVar("T")
-
-log = structlog.get_logger(__name__)
-
+#: Files of our own go in parts from this size on. The threads of one transfer are few: other jobs send, too.
+_TRANSFER = TransferConfig(
+    multipart_threshold=64 * 1024 * 1024, multipart_chunksize=16 * 1024 * 1024, max_concurrency=3, use_threads=True
+)
 _MISSING = {"404", "NoSuchKey", "NotFound"}
-#: A storage that takes longer to tell of one object hangs: somebody waits for the answer, so it is not waited for.
-_ANSWER_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -39,29 +45,23 @@ class ObjectInfo:
     etag: str
 
 
+@dataclass(frozen=True)
+class ListedObject:
+    """One entry of a listing."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+
+
 def attachment(filename: str) -> str:
     """A Content-Disposition that saves under `filename` (RFC 6266: plain ASCII, and the whole name in UTF-8)."""
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in filename)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
 
 
-class Storage:
+class Storage(StorageParts):
     """One bucket. Every method raises StorageUnavailable when the storage does not answer or refuses us."""
-
-    def __init__(self) -> None:
-        self._internal: S3Client | None = None
-        self._public: S3Client | None = None
-
-    def open(self) -> None:
-        self._internal = self._client(settings.s3_endpoint_url)
-        # The host is part of the signature: what a browser will use is signed for the name it will use.
-        self._public = self._client(settings.s3_public_url or settings.s3_endpoint_url)
-
-    def close(self) -> None:
-        for client in (self._internal, self._public):
-            if client is not None:
-                client.close()
-        self._internal = self._public = None
 
     async def presign_put(
         self,
@@ -70,13 +70,19 @@ class Storage:
         expires_seconds: int,
         content_type: str | None = None,
         size_bytes: int | None = None,
+        only_new: bool = False,
     ) -> str:
-        """A URL that stores one object. Type and length (bytes), when given, are signed: others are refused."""
+        """A URL that stores one object. Type and length (bytes), when given, are signed: others are refused.
+
+        `only_new`: it has to be sent with `If-None-Match: *`, and a storage that knows this replaces nothing.
+        """
         params: dict[str, Any] = {"Bucket": settings.s3_bucket, "Key": key}
         if content_type is not None:
             params["ContentType"] = content_type
         if size_bytes is not None:
             params["ContentLength"] = size_bytes
+        if only_new:
+            params["IfNoneMatch"] = "*"
         return self._sign(self._public, "put_object", params, expires_seconds)
 
     async def presign_get(
@@ -96,6 +102,21 @@ class Storage:
             params["ResponseContentDisposition"] = attachment(download_name)
         return self._sign(self._internal if internal else self._public, "get_object", params, expires_seconds)
 
+    def sign_call(self, operation: str, *, internal: bool = False, expires_seconds: int = 60, **params: Any) -> str:
+        """An address for any one call on the bucket (boto3's name for it), to be sent as it is: the doctor's way to
+        see the server's own answers. Headers that `params` bind must be sent along."""
+        client = self._internal if internal else self._public
+        return self._sign(client, operation, {"Bucket": settings.s3_bucket, **params}, expires_seconds)
+
+    async def answer_headers(self) -> dict[str, str]:
+        """The headers of the storage's answers, with names in lower case: they tell which server it is."""
+
+        def call() -> dict[str, str]:
+            answer = self._calls.head_bucket(Bucket=settings.s3_bucket)
+            return {name.lower(): value for name, value in answer["ResponseMetadata"]["HTTPHeaders"].items()}
+
+        return await self._run("headers", call, seconds=ANSWER_SECONDS)
+
     async def head(self, key: str) -> ObjectInfo | None:
         """What is stored under `key`, or None when nothing is."""
 
@@ -103,21 +124,42 @@ class Storage:
             try:
                 answer = self._calls.head_object(Bucket=settings.s3_bucket, Key=key)
             except ClientError as error:
-                if _code(error) in _MISSING:
+                if code_of(error) in _MISSING:
                     return None
                 raise
             return ObjectInfo(answer["ContentLength"], answer.get("ContentType", ""), answer["ETag"].strip('"'))
 
-        return await self._run("head", call, seconds=_ANSWER_SECONDS)
+        return await self._run("head", call, seconds=ANSWER_SECONDS)
 
     async def put_file(self, key: str, path: Path, *, content_type: str) -> None:
-        """Store a local file under `key`."""
+        """Store a local file under `key`, a large one in parts. Cancelled, it waits until nothing is sent any more."""
+        stop = threading.Event()
+
+        def sent(_: int) -> None:
+            if stop.is_set():  # the thread cannot be stopped from outside
+                raise InterruptedError
 
         def call() -> None:
-            with path.open("rb") as file:
-                self._calls.put_object(Bucket=settings.s3_bucket, Key=key, Body=file, ContentType=content_type)
+            large = path.stat().st_size >= _TRANSFER.multipart_threshold
+            try:
+                (self._long_calls if large else self._calls).upload_file(
+                    str(path),
+                    settings.s3_bucket,
+                    key,
+                    ExtraArgs={"ContentType": content_type, "ContentDisposition": "inline"},
+                    Callback=sent,
+                    Config=_TRANSFER,
+                )
+            except S3UploadFailedError as error:
+                raise error.__context__ or error from None
 
-        await self._run("put", call)
+        sending = asyncio.ensure_future(self._run("put", call))
+        try:
+            await asyncio.shield(sending)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.gather(sending, return_exceptions=True)
+            raise
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; those that are not there are fine."""
@@ -127,73 +169,58 @@ class Storage:
                 try:
                     self._calls.delete_object(Bucket=settings.s3_bucket, Key=key)
                 except ClientError as error:
-                    if _code(error) not in _MISSING:
+                    if code_of(error) not in _MISSING:
                         raise
 
         await self._run("delete", call)
 
+    async def copy(self, source: str, target: str, *, etag: str, content_type: str) -> bool:
+        """Copy an object within the storage, if it still has this `etag`; False when it has not."""
+
+        def call() -> bool:
+            try:
+                self._long_calls.copy_object(
+                    Bucket=settings.s3_bucket,
+                    Key=target,
+                    CopySource={"Bucket": settings.s3_bucket, "Key": source},
+                    CopySourceIfMatch=f'"{etag}"',
+                    ContentType=content_type,
+                    MetadataDirective="REPLACE",
+                )
+            except ClientError as error:
+                if code_of(error) in {"PreconditionFailed", "412", *_MISSING}:
+                    return False
+                raise
+            return True
+
+        return await self._run("copy", call)
+
+    async def list_objects(self, prefix: str = "", *, after: str = "") -> AsyncIterator[ListedObject]:
+        """Everything below `prefix`, in the order of the keys' bytes, on from the key `after`; page by page."""
+
+        def page(token: str | None) -> "tuple[list[ListedObject], str | None]":
+            more: Any = {"ContinuationToken": token} if token else {"StartAfter": after} if after else {}
+            answer = self._calls.list_objects_v2(Bucket=settings.s3_bucket, Prefix=prefix, **more)
+            found = [
+                ListedObject(each["Key"], each["Size"], each["LastModified"]) for each in answer.get("Contents", [])
+            ]
+            return found, answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
+
+        token = None
+        while True:
+            found, token = await self._run("list", lambda at=token: page(at))  # type: ignore[misc]
+            for each in found:
+                yield each
+            if token is None:
+                return
+
     async def list_keys(self, prefix: str) -> list[str]:
         """All keys below `prefix`."""
-
-        def call() -> list[str]:
-            pages = self._calls.get_paginator("list_objects_v2").paginate(Bucket=settings.s3_bucket, Prefix=prefix)
-            return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-
-        return await self._run("list", call)
+        return [each.key async for each in self.list_objects(prefix)]
 
     async def ping(self) -> None:
         """Raise StorageUnavailable unless the bucket can be reached."""
-        await self._run("ping", lambda: self._calls.head_bucket(Bucket=settings.s3_bucket), seconds=_ANSWER_SECONDS)
-
-    @property
-    def _calls(self) -> "S3Client":
-        if self._internal is None:
-            raise RuntimeError("the storage is not open")
-        return self._internal
-
-    def _sign(self, client: "S3Client | None", verb: str, params: dict[str, Any], expires_seconds: int) -> str:
-        if client is None:
-            raise RuntimeError("the storage is not open")
-        with _translated("sign"):
-            return client.generate_presigned_url(verb, Params=params, ExpiresIn=expires_seconds)
-
-    async def _run(self, verb: str, call: Callable[[], T], *, seconds: float | None = None) -> T:
-        with _translated(verb):
-            async with asyncio.timeout(seconds):
-                return await asyncio.to_thread(call)
-
-    def _client(self, endpoint: str | None) -> "S3Client":
-        return boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            region_name=settings.s3_region,
-            aws_access_key_id=settings.s3_access_key_id or None,
-            aws_secret_access_key=settings.s3_secret_access_key.get_secret_value() or None,
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path"},
-                # Default checksums break R2 and other servers.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                connect_timeout=3,
-                read_timeout=20,
-                retries={"max_attempts": 2, "mode": "standard"},
-            ),
-        )
-
-
-def _code(error: ClientError) -> str:
-    return error.response.get("Error", {}).get("Code", "")
-
-
-@contextmanager
-def _translated(verb: str) -> "Iterator[None]":
-    try:
-        yield
-    except (ClientError, BotoCoreError, TimeoutError) as error:
-        code = _code(error) if isinstance(error, ClientError) else type(error).__name__
-        log.warning("storage.failed", verb=verb, code=code)
-        raise StorageUnavailable(retry_after_seconds=5) from error
+        await self._run("ping", lambda: self._calls.head_bucket(Bucket=settings.s3_bucket), seconds=ANSWER_SECONDS)
 
 
 storage = Storage()

@@ -78,7 +78,9 @@ async def stream_job(job_id: uuid.UUID, actor: CurrentActor, last_event_id: Last
 async def cancel_job(job_id: uuid.UUID, actor: CurrentActor, session: SessionDep) -> JobOut:
     """A queued job ends at once; a running one within seconds, when its worker has stopped: follow it to see."""
     job = await get_visible(session, Job, actor, job_id)
-    return await service.public(session, await service.cancel_job(session, actor=actor, job=job))
+    moved = await service.cancel_job(session, actor=actor, job=job)
+    await timeline.note_cancel(session, actor=actor, job=moved)
+    return await service.public(session, moved)
 
 
 @router.post("/api/jobs/{job_id}/retry", responses=errors(401, 403, 404, 409, 503), summary="Try a failed job again")

@@ -40,6 +40,13 @@ PATIENCE_SECONDS = 5.0
 #: Children that `family_of` shows at most.
 SHOWN = 200
 
+
+class InUse(InvalidState):
+    """Members of a family are held by others for long: nothing was done."""
+
+    message = "This is just being changed. Try again in a moment."
+
+
 _NEWEST = {"synchronize_session": False, "populate_existing": True}
 
 
@@ -123,8 +130,11 @@ async def settle_left(session: AsyncSession, job_id: uuid.UUID) -> None:
 
 def _nothing_missing() -> ColumnElement[bool]:
     child = aliased(Job)
-    missing = or_(child.state != JobState.COMPLETED, child.unsettled)
-    return ~select(child.id).where(child.parent_id == Job.id, child.required, missing).exists()
+    return ~select(child.id).where(child.parent_id == Job.id, child.required, _not_done(child)).exists()
+
+
+def _not_done(job: type[Job]) -> ColumnElement[bool]:
+    return or_(job.state != JobState.COMPLETED, job.unsettled)
 
 
 # --- ending without success ------------------------------------------------------------------------------------------
@@ -141,6 +151,12 @@ async def end(session: AsyncSession, job: Job, state: JobState, error: JobError,
     if moved is None:
         raise LeaseLost
     await _cancel_all(session, await _below(session, moved))
+    # Tried again it starts what it needs, and waits for none of these, however those end that are still stopping.
+    await session.execute(
+        update(Job)
+        .where(Job.parent_id == moved.id, Job.required, _not_done(Job))
+        .values(required=False, updated_at=Job.updated_at)
+    )
     await moves.tell_domain(session, moved, state, error)
     return moved
 
@@ -148,7 +164,7 @@ async def end(session: AsyncSession, job: Job, state: JobState, error: JobError,
 async def cancel(session: AsyncSession, job: Job) -> Job:
     """Cancel a queued job at once, with its children; ask the worker of a running one to stop, which it confirms.
 
-    Raises InvalidState when it has ended already.
+    Raises InvalidState when it has ended already; InUse.
     """
 
     async def attempt() -> tuple[Job | None, list[Job]]:
@@ -167,7 +183,10 @@ async def cancel(session: AsyncSession, job: Job) -> Job:
 
 
 async def cancel_family(session: AsyncSession, *, actor: Actor | None, root: Job) -> list[Job]:
-    """Cancel a job and all it started, and they, as far as they live; answers those, as `cancel` leaves them."""
+    """Cancel a job and all it started, and they, as far as they live; answers those, as `cancel` leaves them.
+
+    Raises InUse.
+    """
 
     async def attempt() -> list[Job]:
         first = await session.scalar(select(Job).where(Job.id == root.id).with_for_update(), execution_options=_NEWEST)
@@ -233,13 +252,18 @@ async def _ask(session: AsyncSession, job: Job) -> Job | None:
 
 
 async def _patiently(session: AsyncSession, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Take the locks of a family; while one is in use, give them all back (a savepoint does) and try again."""
+    """Take the locks of a family; while one is in use, give them all back (a savepoint does) and try again.
+
+    Raises InUse.
+    """
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             async with session.begin_nested():
                 return await attempt()
         except DBAPIError as error:
-            if not is_in_use(error) or time.monotonic() > until:
+            if not is_in_use(error):
                 raise
+            if time.monotonic() > until:
+                raise InUse from error
         await asyncio.sleep(random.uniform(0.01, 0.05))  # noqa: S311

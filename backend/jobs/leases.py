@@ -37,6 +37,9 @@ log = structlog.get_logger(__name__)
 #: How long work is tried again without spending attempts while something else is away.
 OUTAGE_SECONDS = 24 * 3600.0
 
+#: A job of a kind that no worker knows any more is ended without its task when its lease is over for so long.
+OWNERLESS_SECONDS = 600.0
+
 EXHAUSTED = JobError("attempts_exhausted", "The work was interrupted each time it was tried.", retryable=True)
 
 
@@ -193,13 +196,14 @@ async def expired(session: AsyncSession, *, but: Sequence[uuid.UUID] = ()) -> uu
     """A job whose lease ran out, locked for `reap`; None when there is none.
 
     Ending a job needs its task's `on_end`: one with no attempts left, or to be cancelled, is only answered where its
-    kind is known.
+    kind is known, or anywhere when nobody who knows it came for OWNERLESS_SECONDS.
     """
+    nobodys = Job.lease_until < moves.in_seconds(-OWNERLESS_SECONDS)
     again = (Job.attempt < Job.max_attempts) & Job.cancel_requested_at.is_(None)
     statement = (
         select(Job.id)
         .where(Job.state == JobState.RUNNING, Job.lease_until < func.now(), Job.id.not_in(but))
-        .where(again | Job.kind.in_(registry.kinds()))
+        .where(again | Job.kind.in_(registry.kinds()) | nobodys)
         .order_by(Job.lease_until)
         .limit(1)
         .with_for_update(skip_locked=True)

@@ -62,14 +62,17 @@ async def follow(job_id: uuid.UUID, *, last_event_id: str | None = None) -> Asyn
     payload: dict[str, Any] | None = None
     with events.hub.subscribe([progress.job_topic(job_id)]) as subscription:
         while True:
-            state = _told(payload, shown) if payload else await patiently(lambda: read_state(job_id))
+            state = _told(payload, shown) if payload else None
+            was_told = state is not None
+            if state is None:
+                state = await patiently(lambda: read_state(job_id))
             if state is None:  # the job was removed with its project
                 return
             job = state.job
             # At the same version only details change (a place in the queue, a cancel asked for). Events may come late
             # and be older than what was shown; an end that Postgres tells is one, whatever the client says it saw.
-            told_end = payload is None and job.is_final
-            if state.version > seen or (state.version == seen and job != shown) or told_end:
+            read_end = not was_told and job.is_final
+            if state.version > seen or (state.version == seen and job != shown) or read_end:
                 kind, data = event_of(job)
                 yield events.message(_json(data), event=kind, id=str(state.version))
                 seen, shown = state.version, job
@@ -81,14 +84,20 @@ async def follow(job_id: uuid.UUID, *, last_event_id: str | None = None) -> Asyn
                 return
 
 
-def _told(payload: dict[str, Any], shown: JobOut | None) -> State:
-    """What an event says. Events know neither place nor estimate: what was shown of these stays."""
-    state = State.read(payload)
+def _told(payload: dict[str, Any], shown: JobOut | None) -> State | None:
+    """What an event says; None when a process of another version says what this one does not know.
+
+    Events know neither place nor estimate nor what it waits for: these stay as shown.
+    """
+    state = State.told(payload)
+    if state is None:
+        return None
     if shown is None:
         return state
     kept: dict[str, Any] = {"estimated_seconds": shown.estimated_seconds}
     if state.job.status == shown.status == JobState.QUEUED:
         kept["queue_position"] = shown.queue_position
+        kept["waiting_for"] = shown.waiting_for
     return State(state.version, state.job.model_copy(update=kept))
 
 

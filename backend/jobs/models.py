@@ -55,6 +55,13 @@ class Job(Identified, Timestamped, Base):
         # The next project that has a due job, and its oldest, without passing over the others' (jobs.claims); what a
         # project has queued for later is skipped inside the index (Postgres 18).
         Index("ix_jobs_turn", "queue", "priority", "project_id", "run_at", "id", postgresql_where="state = 'queued'"),
+        # Jobs before their last attempt: some have to run alone (jobs.claims).
+        Index(
+            "ix_jobs_last_attempt",
+            "queue",
+            "run_at",
+            postgresql_where="state = 'queued' AND attempt > 0 AND attempt + 1 >= max_attempts",
+        ),
         Index("ix_jobs_parent_id", "parent_id", postgresql_where="parent_id IS NOT NULL"),
         Index("ix_jobs_unsettled", "id", postgresql_where="unsettled"),
         Index("ix_jobs_lease", "lease_until", postgresql_where="state = 'running'"),

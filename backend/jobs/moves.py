@@ -39,6 +39,8 @@ class LeaseLost(Exception):
 
 
 CANCELLED = JobError("cancelled", "It was cancelled.")
+#: Of a cancelled job whose work another job does since (`service.start_again`): it is not started a second time.
+STARTED_AGAIN = JobError("started_again", "It was cancelled, and started again as another job.")
 
 
 async def move(

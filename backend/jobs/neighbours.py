@@ -46,8 +46,10 @@ def is_gone(worker: str) -> bool:
 def _runs(pid: str) -> bool:
     try:
         stat = Path("/proc", pid, "stat").read_text()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
+    except OSError:  # no file descriptor left, or not ours to read: nobody can tell
+        return True
     return stat.rpartition(")")[2].split()[0] not in ("Z", "X")  # ended, and its parent has not looked yet
 
 

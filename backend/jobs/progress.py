@@ -70,6 +70,14 @@ class State:
         job = JobOut.model_validate(payload["job"])
         return cls(Version(int(payload["moved"]), round(job.progress * 10)), job)
 
+    @classmethod
+    def told(cls, payload: dict[str, Any]) -> "State | None":
+        """The state that an event tells; None when a process of another version told what this one does not know."""
+        try:
+            return cls.read(payload)
+        except (LookupError, TypeError, ValueError):
+            return None
+
 
 def state_of(job: Job, shown: JobOut | None = None) -> State:
     """The state of a row; `shown` when its shape (with queue position and estimate) was already made.

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.paging import Order
 from backend.jobs.models import Job, JobState
+from backend.jobs.queues import obstacles
 from backend.jobs.schemas import JobOut, JobQuery, Pagination, from_row
 from backend.orgs.access import Actor, visible
 
@@ -95,10 +96,12 @@ async def public_many(session: AsyncSession, jobs: Sequence[Job]) -> list[JobOut
     if queued:
         rows = await session.execute(_POSITIONS, {"ids": queued, "most": MAX_POSITION})
         positions = {row[0]: row[1] for row in rows}
+    kept = await obstacles(session) if queued else None
     return [
         from_row(
             job,
             queue_position=positions.get(job.id),
+            waiting_for=kept.of(job.queue) if kept and job.state == JobState.QUEUED else None,
             estimated_seconds=await estimated_seconds(session, job.kind),
         )
         for job in jobs

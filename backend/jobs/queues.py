@@ -1,15 +1,30 @@
 """Queues that are paused give out no jobs; what runs already goes on."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from backend.jobs import workers
 from backend.jobs.models import QueueState
+from backend.jobs.schemas import WaitingFor
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacles:
+    """Queues that are paused, and those that a living worker serves."""
+
+    paused: frozenset[str]
+    served: frozenset[str]
+
+    def of(self, queue: str) -> WaitingFor | None:
+        """Why jobs of this queue do not begin; None: nothing keeps them."""
+        return "paused" if queue in self.paused else None if queue in self.served else "worker"
 
 
 async def pause(session: AsyncSession, name: str, *, by: str | None) -> QueueState:
@@ -25,6 +40,12 @@ async def resume(session: AsyncSession, name: str) -> QueueState:
 async def list_queues(session: AsyncSession) -> Sequence[QueueState]:
     """Queues that are or were paused, by name; others have no row."""
     return (await session.scalars(select(QueueState).order_by(QueueState.name))).all()
+
+
+async def obstacles(session: AsyncSession) -> Obstacles:
+    """What keeps queues from giving out jobs now, by what workers said last."""
+    rows = await session.scalars(select(QueueState.name).where(QueueState.paused_at.is_not(None)))
+    return Obstacles(frozenset(rows), await workers.served(session))
 
 
 async def _set(session: AsyncSession, name: str, *, paused: bool, by: str | None) -> QueueState:

@@ -6,25 +6,23 @@ ended, and only then writes what happened, fenced by the lease token.
 
 import asyncio
 import math
-import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import structlog
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.config import settings
-from backend.core.db import database, transaction
+from backend.core.db import is_away, transaction
 from backend.core.queue import registry
 from backend.jobs import families, leases, progress
 from backend.jobs.attempts import Notes
-from backend.jobs.claims import Turns, take
+from backend.jobs.claims import Turns, Which, suspect_waits, take_one
 from backend.jobs.models import Job
 from backend.jobs.moves import JobError, LeaseLost
 
@@ -39,8 +37,11 @@ WRITE_SECONDS = 2.0
 #: How long stopped work may clean up before it is told again.
 STUBBORN_SECONDS = 10.0
 
+T = TypeVar("T")
 Reason = Literal["cancel", "lost", "timeout", "shutdown"]
 
+#: Tried again without spending attempts, but not for ever (leases.OUTAGE_SECONDS).
+AWAY = JobError("database_away", "The database was away.", retryable=True, spends_attempt=False)
 INTERNAL = JobError("internal_error", "Something went wrong on our side.", retryable=True)
 
 
@@ -48,19 +49,9 @@ class Cancelled(asyncio.CancelledError):
     """Raised by `report` in work that has been stopped; let it pass."""
 
 
-class DatabaseAway(Exception):
-    """The finishing transaction failed because the database went away, not because of the job."""
-
-
 def database_is_away(error: BaseException | None) -> bool:
-    """Whether this tells of the database's health (or a deadlock) rather than of what it was asked."""
-    if isinstance(error, DatabaseAway | PoolTimeout | OperationalError | InterfaceError):
-        return True
-    if not isinstance(error, DBAPIError):
-        return False
-    state = getattr(error.orig, "sqlstate", None) or ""
-    # connection, transaction rollback (deadlock), resources, lock not available, operator intervention
-    return error.connection_invalidated or state.startswith(("08", "40", "53", "55P03", "57P"))
+    """Whether this tells of the database (or of who holds rows there) rather than of what it was asked."""
+    return error is not None and (is_away(error) or families.is_in_use(error))
 
 
 class Run:
@@ -70,6 +61,7 @@ class Run:
         assert job.lease_token is not None
         self.job_id = job.id
         self.kind = job.kind
+        self.queue = job.queue
         self.args: dict[str, Any] = job.args
         self.project_id = job.project_id
         self.owner_id = job.owner_id
@@ -121,8 +113,6 @@ class Run:
                 yield session
                 await families.settle(session, job)
             self.finished = True
-        except OSError as error:
-            raise DatabaseAway from error
         finally:
             self._finishing = False
 
@@ -193,8 +183,7 @@ class Run:
                 log.warning("job.lease_lost", attempt=self.attempt)
                 return
             except Exception as failure:  # whatever prevents the end is logged; the lease runs out and the reaper acts
-                away = database_is_away(failure) or isinstance(failure, OSError)
-                if not away or time.monotonic() > give_up_at:
+                if not database_is_away(failure) or time.monotonic() > give_up_at:
                     log.exception("job.end_not_written")
                     return
             await asyncio.sleep(0.5)
@@ -217,7 +206,7 @@ class Run:
             return partial(leases.fail, error=error)
         if database_is_away(error):
             log.warning("job.database_away", error=repr(error))
-            return partial(leases.release, delay_seconds=random.uniform(0.5, 2.0))  # noqa: S311
+            return partial(leases.fail, error=AWAY)
         log.error("job.crashed", attempt=self.attempt, exc_info=error)
         return partial(leases.fail, error=INTERNAL)
 
@@ -264,28 +253,21 @@ async def _publish(run: Run) -> None:
 
 async def run_next(*, worker: str, queues: Sequence[str] | None = None) -> bool:
     """Claim the best due job and run it to its end here; False when none is due."""
-    job = await _claim(worker, queues)
+    if queues is None:
+        queues = sorted({registry.get(kind).queue for kind in registry.kinds()})
+    job = await take_one(worker=worker, queues=queues)
     if job is None:
         return False
+    await progress.publish(progress.state_of(job))
     await Run(job).execute()
     return True
 
 
-async def _claim(worker: str, queues: Sequence[str] | None, turns: Turns | None = None) -> Job | None:
-    kinds = registry.kinds()
-    if queues is None:
-        queues = sorted({registry.get(kind).queue for kind in kinds})
-    # A claim is one statement: it needs no BEGIN and COMMIT, which are half of what it would cost.
-    async with database.session() as session:
-        await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-        job = await take(session, worker=worker, queues=queues, kinds=kinds, turns=turns)
-    if job is not None:
-        await progress.publish(progress.state_of(job))
-    return job
-
-
 class Runner:
-    """The slots of one worker process. A ring, a freed slot, each second's sweep: all mean, look for a due job."""
+    """The slots of one worker process. A ring, a freed slot, each second's sweep: all mean, look for a due job.
+
+    A job that may have been what ended its workers has its last attempt alone here, so that it takes no others with it.
+    """
 
     def __init__(self, *, worker: str, queues: Sequence[str], slots: int) -> None:
         self.worker = worker
@@ -295,14 +277,19 @@ class Runner:
         self.stopping = False
         self.closed = False
         self._claiming = 0
+        self._suspect_waits = False
+        self._alone = False
+        self._limits = {queue: most for queue, most in settings.worker_queue_slots.items() if queue in queues}
+        self._asked: Counter[str] = Counter()
         self._turns = Turns()
         self._runs: dict[uuid.UUID, Run] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def free(self) -> int:
         """Slots that could take a job now."""
-        return 0 if self.draining else max(0, self.slots - len(self._runs) - self._claiming)
+        busy = len(self._runs) + self._claiming
+        return 0 if self.draining or self._alone else max(0, self.slots - busy)
 
     @property
     def job_ids(self) -> list[uuid.UUID]:
@@ -310,23 +297,57 @@ class Runner:
 
     async def look(self) -> bool:
         """Begin the best due job; False when none is due or no slot is free. Raises when the database is away."""
-        if self.free == 0:
+        if self.free == 0 or not (queues := self._open_queues()):
             return False
+        self._alone = self._suspect_waits and not self._runs and not self._claiming
         self._claiming += 1
+        for queue in queues:
+            self._asked[queue] += 1
+        # A task of its own: who listens cancels what it began, and a claim that was made has to be carried on.
+        return await asyncio.shield(self._keep(self._begin(queues)))
+
+    async def look_for_suspects(self, session: AsyncSession) -> None:
+        """Whether a job waits that has to run alone: it is the next that is taken when nothing runs here."""
+        self._suspect_waits = await suspect_waits(session, queues=self.queues, kinds=registry.kinds())
+
+    async def _begin(self, queues: Sequence[str]) -> bool:
+        job = None
         try:
-            job = await _claim(self.worker, self.queues, self._turns)
+            which: Which = "suspects" if self._alone else "others"
+            job = await take_one(worker=self.worker, queues=queues, turns=self._turns, which=which)
+            if self._alone:  # and the next sweep says whether another one waits
+                self._suspect_waits = False
             if job is None:
-                return False
+                return self._alone  # another worker was the first: look for other work
             run = Run(job)
             self._runs[run.token] = run
             if self.stopping:  # claimed while the others were being stopped
                 run.stop("shutdown")
         finally:
             self._claiming -= 1
-        task = asyncio.create_task(self._carry(run))
+            for queue in queues:
+                self._asked[queue] -= 1
+            if job is None:
+                self._alone = False
+        self._keep(self._carry(run))
+        await progress.publish(progress.state_of(job))
+        return True
+
+    def _keep(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """A task that a drain waits for, and that ends by itself."""
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return True
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # seen, if nobody waits any more
+        return task
+
+    def _open_queues(self) -> list[str]:
+        """The queues from which a job may be begun: some have fewer slots than the worker has.
+
+        A claim under way may bring a job of any queue that it asks.
+        """
+        taken = Counter(run.queue for run in self._runs.values()) + self._asked if self._limits else self._asked
+        return [queue for queue in self.queues if queue not in self._limits or taken[queue] < self._limits[queue]]
 
     async def answer(self) -> None:
         """What a ring does."""
@@ -370,4 +391,5 @@ class Runner:
             log.exception("job.run_broke", job_id=str(run.job_id))
         finally:
             self._runs.pop(run.token, None)
+            self._alone = False
         await self.answer()

@@ -17,6 +17,9 @@ class JobErrorOut(BaseModel):
     retryable: bool
 
 
+WaitingFor = Literal["paused", "worker"]
+
+
 class JobOut(BaseModel):
     """A job as the contract has it."""
 
@@ -29,6 +32,9 @@ class JobOut(BaseModel):
     attempt: int
     max_attempts: int
     queue_position: int | None = Field(default=None, description="About how many due jobs go first; 1000: or more")
+    waiting_for: WaitingFor | None = Field(
+        default=None, description="Why a queued job is not about to begin: its queue is paused, or no worker serves it"
+    )
     estimated_seconds: float | None = Field(default=None, description="What jobs of this kind took of late")
     error: JobErrorOut | None = None
     video_id: uuid.UUID | None
@@ -43,8 +49,14 @@ class JobOut(BaseModel):
         return self.status in FINAL_STATES
 
 
-def from_row(job: Job, *, queue_position: int | None = None, estimated_seconds: float | None = None) -> JobOut:
-    """The shape of one row; position and estimate cost queries of their own."""
+def from_row(
+    job: Job,
+    *,
+    queue_position: int | None = None,
+    waiting_for: WaitingFor | None = None,
+    estimated_seconds: float | None = None,
+) -> JobOut:
+    """The shape of one row; position, what it waits for and estimate cost queries of their own."""
     error = None
     if job.error_code is not None:
         error = JobErrorOut(code=job.error_code, message=job.error_message or "", retryable=bool(job.error_retryable))
@@ -58,6 +70,7 @@ def from_row(job: Job, *, queue_position: int | None = None, estimated_seconds: 
         attempt=job.attempt,
         max_attempts=job.max_attempts,
         queue_position=queue_position,
+        waiting_for=waiting_for,
         estimated_seconds=estimated_seconds,
         error=error,
         video_id=job.video_id,

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from backend.core.errors import InvalidState
 from backend.core.queue import registry
 from backend.jobs import families, moves
-from backend.jobs.families import Family, cancel_family, family_of
+from backend.jobs.families import Family, InUse, cancel_family, family_of
 from backend.jobs.models import LIVE_STATES, Job, JobState
 from backend.jobs.moves import JobError, LeaseLost
 from backend.jobs.queries import find_job, latest_for_videos, list_jobs, public, public_many
@@ -21,6 +21,7 @@ from backend.orgs.access import Actor
 
 __all__ = [
     "Family",
+    "InUse",
     "JobError",
     "LeaseLost",
     "cancel_family",
@@ -33,6 +34,7 @@ __all__ = [
     "public_many",
     "retry_job",
     "start",
+    "start_again",
 ]
 
 log = structlog.get_logger(__name__)
@@ -58,7 +60,7 @@ async def start(
     With a `dedupe_key` that a queued or running job has, that job is answered and none is made. `run_at`, or now and
     `delay_seconds`, is the earliest time it runs. Its parent is not done without a `required` child (jobs.families).
 
-    Raises UnknownKind; InvalidState when its parent failed or was cancelled.
+    Raises UnknownKind; InvalidState when its parent failed or was cancelled, or that other job is just being cancelled.
     """
     task = registry.get(kind)
     if parent_id is not None:
@@ -91,6 +93,8 @@ async def start(
         twin = await session.scalar(
             select(Job).where(Job.dedupe_key == dedupe_key, Job.state.in_(LIVE_STATES)).limit(1)
         )
+        if twin is not None and twin.cancel_requested_at is not None:  # nothing will come of it
+            raise InvalidState("The same work is just being stopped. Try again in a moment.")
         if twin is not None:
             return twin
     log.info("job.queued", job_id=str(job.id), kind=kind, queue=job.queue)
@@ -103,8 +107,11 @@ async def start(
 async def cancel_job(session: AsyncSession, *, actor: Actor | None, job: Job) -> Job:
     """Cancel a queued job at once; ask the worker of a running one to stop, which it confirms. Raises InvalidState.
 
-    Its live children end with it.
+    Its live children end with it, also those for which a completed one waits. Raises InUse while they are changed.
     """
+    if job.state == JobState.COMPLETED and job.unsettled:
+        await families.cancel_family(session, actor=actor, root=job)
+        return job
     log.info("job.cancel_requested", job_id=str(job.id), kind=job.kind, by=_who(actor))
     return await families.cancel(session, job)
 
@@ -112,7 +119,7 @@ async def cancel_job(session: AsyncSession, *, actor: Actor | None, job: Job) ->
 async def retry_job(session: AsyncSession, *, actor: Actor | None, job: Job) -> Job:
     """Queue a failed job once more, with a new set of attempts. Raises InvalidState.
 
-    Children that ended with it are not waited for any more: it will start those it needs.
+    Children of before are not waited for any more (`families.end`): it will start those it needs.
     """
     task = registry.get(job.kind)
     try:
@@ -134,18 +141,53 @@ async def retry_job(session: AsyncSession, *, actor: Actor | None, job: Job) -> 
         raise InvalidState("This work is already queued again.") from error
     if moved is None:
         raise InvalidState("Only a failed job can be tried again.")
-    ended = (JobState.FAILED, JobState.CANCELLED)
-    await session.execute(
-        update(Job)
-        .where(Job.parent_id == moved.id, Job.required, Job.state.in_(ended))
-        .values(required=False, updated_at=Job.updated_at)
-    )
     if task.on_queued is not None:
         await task.on_queued(session, moved)
     log.info("job.retried", job_id=str(job.id), kind=job.kind, by=_who(actor))
     moves.ring(session, moved)
     moves.announce(session, moved)
     return moved
+
+
+async def start_again(session: AsyncSession, *, actor: Actor | None, job: Job) -> Job:
+    """Queue the work of a cancelled job as a new job, once: `cancelled` is final. Raises InvalidState.
+
+    The new one takes its place also with the job that required it. What a cancelled job had started is not started
+    with it: it will start what it needs.
+    """
+    task = registry.get(job.kind)
+    once = Job.error_code.is_distinct_from(moves.STARTED_AGAIN.code)
+    held: Job | None = await session.scalar(
+        update(Job)
+        .where(Job.id == job.id, Job.state == JobState.CANCELLED, once)
+        .values(updated_at=func.clock_timestamp(), **moves.error_columns(moves.STARTED_AGAIN))
+        .returning(Job),
+        execution_options={"synchronize_session": False, "populate_existing": True},
+    )
+    if held is None:
+        raise InvalidState("Only a cancelled job can be started again, and only once.")
+    if held.dedupe_key is not None and await session.scalar(
+        select(Job.id).where(Job.dedupe_key == held.dedupe_key, Job.state.in_(LIVE_STATES)).limit(1)
+    ):
+        raise InvalidState("This work is already queued again.")
+    new = await start(
+        session,
+        kind=held.kind,
+        project_id=held.project_id,
+        owner_id=held.owner_id,
+        video_id=held.video_id,
+        args=held.args,
+        priority=held.priority,
+        dedupe_key=held.dedupe_key,
+        parent_id=held.parent_id,
+        required=held.required,
+    )
+    await session.execute(update(Job).where(Job.id == held.id).values(required=False, updated_at=Job.updated_at))
+    if task.on_queued is not None:
+        await task.on_queued(session, new)
+    log.info("job.started_again", job_id=str(new.id), cancelled_job_id=str(held.id), kind=job.kind, by=_who(actor))
+    moves.announce(session, held)
+    return new
 
 
 async def _hold_parent(session: AsyncSession, parent_id: uuid.UUID) -> None:

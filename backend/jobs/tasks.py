@@ -15,10 +15,13 @@ from backend.core.db import transaction
 from backend.jobs import families, leases
 from backend.jobs.neighbours import disown
 from backend.jobs.running import Runner
+from backend.jobs.workers import mark_lost
 
 log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 1.0
+#: Families that wait for a person (a child failed) are looked at each time: rarely, and all others settle themselves.
+SETTLE_SECONDS = 30.0
 #: A job that could not be mended (its `on_end` or `on_done` failed) is left alone for this long.
 AGAIN_SECONDS = 30.0
 #: Jobs mended in one sweep, so that looking for work is not kept waiting.
@@ -29,13 +32,20 @@ _later: dict[uuid.UUID, float] = {}
 
 async def sweep(runner: Runner) -> None:
     """Rescue jobs of lost workers, and fill free slots with due jobs no bell announced, until the runner closes."""
+    settle_at = 0.0
 
     async def once() -> None:
+        nonlocal settle_at
         async with transaction() as session:
             await disown(session)
+            await mark_lost(session)
+            await runner.look_for_suspects(session)
         await reap()
-        await settle()
-        while await runner.look():
+        if time.monotonic() >= settle_at:
+            settle_at = time.monotonic() + SETTLE_SECONDS
+            await settle()
+        until = time.monotonic() + SWEEP_SECONDS  # a flood of short jobs must not keep those of lost workers waiting
+        while time.monotonic() < until and await runner.look():
             pass
 
     await _each_second(runner, "worker.sweep_failed", once)

@@ -14,14 +14,15 @@ from backend.orgs.access import Actor
 from backend.orgs.models import AuditEntry
 
 Mark = Literal["done", "good", "failed", "now"]
-#: `queued`: until its first attempt. `retried`, `cancel_asked`: by hand. `running` to `stopped`: an attempt, by its
-#: outcome. `waiting`: for its next attempt. `cancelled`, `given_up`: an end outside of any attempt.
+#: `queued`: until its first attempt. `retried`, `cancel_asked`, `restarted`: by hand. `running` to `stopped`: an
+#: attempt, by its outcome. `waiting`: for its next attempt. `cancelled`, `given_up`: an end outside of any attempt.
 What = Literal[
     "upload",
     "uploaded",
     "queued",
     "retried",
     "cancel_asked",
+    "restarted",
     "running",
     "completed",
     "failed",
@@ -46,6 +47,8 @@ _DEEDS: dict[str, What] = {
     "jobs.retry": "retried",
     "job.cancel": "cancel_asked",
     "jobs.cancel": "cancel_asked",
+    "job.restart": "restarted",
+    "jobs.restart": "restarted",
 }
 #: A shorter wait is not worth a figure.
 NOTICEABLE_SECONDS = 0.1
@@ -95,10 +98,19 @@ def steps_of(
 
 async def note_retry(session: AsyncSession, *, actor: Actor, job: Job) -> None:
     """Remember that somebody queued a failed job again: the attempts that follow do not tell why there are more."""
+    await _note(session, actor=actor, job=job, action="job.retry")
+
+
+async def note_cancel(session: AsyncSession, *, actor: Actor, job: Job) -> None:
+    """Remember that its owner cancelled a job, or asked for it."""
+    await _note(session, actor=actor, job=job, action="job.cancel")
+
+
+async def _note(session: AsyncSession, *, actor: Actor, job: Job, action: str) -> None:
     await audit.record(
         session,
         actor=actor,
-        action="job.retry",
+        action=action,
         object_type="job",
         object_id=job.id,
         project_id=job.project_id,

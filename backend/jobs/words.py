@@ -7,6 +7,7 @@ from backend.jobs.schemas import JobOut
 #: A stage's name → words. Each domain adds the stages of its own tasks.
 STAGES: dict[str, str] = {}
 
+WAITING_FOR = {"paused": "Waiting: processing is paused", "worker": "Waiting for a worker"}
 _ENDS = {JobState.COMPLETED: "Ready", JobState.FAILED: "Failed", JobState.CANCELLED: "Cancelled"}
 
 
@@ -17,6 +18,8 @@ def doing(job: JobOut) -> str:
     if job.cancel_requested_at is not None:
         return "Stopping"
     if job.status == JobState.QUEUED:
+        if job.waiting_for is not None:
+            return WAITING_FOR[job.waiting_for]
         return f"{job.queue_position} ahead in the queue" if job.queue_position else "Next in the queue"
     return "Starting" if job.stage is None else STAGES.get(job.stage, "Working")
 

@@ -19,6 +19,7 @@ from backend import __version__
 from backend.core.db import transaction
 from backend.core.queue import registry
 from backend.jobs.models import WorkerRow
+from backend.jobs.neighbours import is_gone
 from backend.jobs.running import Runner
 
 log = structlog.get_logger(__name__)
@@ -70,6 +71,23 @@ async def list_workers(session: AsyncSession) -> list[Worker]:
         )
         for row, alive in rows
     ]
+
+
+async def served(session: AsyncSession) -> frozenset[str]:
+    """The queues that living workers listen to."""
+    seen = WorkerRow.last_seen_at > func.now() - timedelta(seconds=ALIVE_SECONDS)
+    rows = await session.scalars(select(WorkerRow.queues).where(seen, WorkerRow.stopped_at.is_(None)))
+    return frozenset(queue for queues in rows for queue in queues)
+
+
+async def mark_lost(session: AsyncSession) -> None:
+    """Workers of this place whose process is gone are lost at once: their jobs went to others, too."""
+    seen = WorkerRow.last_seen_at > func.now() - timedelta(seconds=ALIVE_SECONDS)
+    alive = await session.scalars(select(WorkerRow.name).where(seen, WorkerRow.stopped_at.is_(None)))
+    gone = [name for name in alive if is_gone(name)]
+    if gone:
+        long_ago = func.now() - timedelta(seconds=ALIVE_SECONDS)
+        await session.execute(update(WorkerRow).where(WorkerRow.name.in_(gone), seen).values(last_seen_at=long_ago))
 
 
 class Registration:

@@ -70,6 +70,25 @@ def serve(name: str, listener: Any) -> None:
     )
 
 
+def refuse_late_parts() -> None:
+    """Make an upload in parts dead once it is complete, as every other S3 does.
+
+    Swift takes parts for an upload as long as its object is there, and writes them over what the object consists of.
+    """
+    from swift.common.middleware.s3api.controllers import multi_upload
+    from swift.common.middleware.s3api.s3response import NoSuchUpload
+
+    known = multi_upload._get_upload_info
+
+    def open_uploads_only(request: Any, app: Any, upload_id: str) -> Any:
+        info, is_open = known(request, app, upload_id)
+        if request.method == "PUT" and not is_open:
+            raise NoSuchUpload(upload_id=upload_id)
+        return info, is_open
+
+    multi_upload._get_upload_info = open_uploads_only
+
+
 def end_process(done: Any) -> None:
     """A server that ends takes the process with it: the supervisor starts all four again."""
     try:
@@ -91,6 +110,7 @@ def main() -> None:
         for name, (host, port) in listen.items()
     }
     set_swift_dir(os.getcwd())
+    refuse_late_parts()
     for name in ("account", "container", "object"):
         write_ring(name, port=listen[name][1])
     threads = [eventlet.spawn(serve, name, listener) for name, listener in listeners.items()]

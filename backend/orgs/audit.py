@@ -2,11 +2,13 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from backend.core.web import sender_ip
 from backend.orgs.access import Actor
@@ -38,6 +40,38 @@ async def record(
         )
     )
     await session.flush()
+
+
+@dataclass(frozen=True)
+class Deed:
+    """What somebody did: an entry, or the newest of those that one order made, with the sum of their numbers."""
+
+    entry: AuditEntry
+    number: int
+
+
+async def deeds(
+    session: AsyncSession, *, limit: int, before: int | None = None, action: str = "", email: str = ""
+) -> list[Deed]:
+    """What was done, newest first, an order of many lots as one; older than the entry `before` when that is given."""
+    lot = aliased(AuditEntry)
+    of_order = (lot.object_type == "jobs") & (lot.object_id == AuditEntry.object_id)
+    many = (AuditEntry.object_type == "jobs") & (AuditEntry.object_id != "many")  # of before orders had ids
+    total = select(func.sum(lot.detail["number"].as_integer())).where(of_order).scalar_subquery()
+    goes_on = select(lot.id).where(of_order, lot.id > AuditEntry.id).exists()
+    statement = (
+        select(AuditEntry, func.coalesce(case((many, total), else_=AuditEntry.detail["number"].as_integer()), 0))
+        .where(~(many & goes_on))
+        .order_by(AuditEntry.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        statement = statement.where(AuditEntry.id < before)
+    if action:
+        statement = statement.where(AuditEntry.action == action)
+    if email:
+        statement = statement.where(AuditEntry.actor_email == email)
+    return [Deed(entry, number) for entry, number in await session.execute(statement)]
 
 
 async def latest(session: AsyncSession, *, limit: int, before: int | None = None) -> Sequence[AuditEntry]:

@@ -9,9 +9,11 @@ from backend.core.db import SessionDep
 from backend.core.errors import Unauthenticated
 from backend.core.web import errors, redirect, wants_html
 from backend.orgs.access import CurrentActor, OptionalActor
-from backend.videos import service, uploads
+from backend.videos import playback, service, verification
+from backend.videos.ladder import PLAYLIST_TYPE
 from backend.videos.schemas import ConfirmIn, PlaybackOut, VideoListOut, VideoOut, VideoPatch
 from backend.videos.search import VideoQuery
+from backend.videos.uploads import Texts
 
 router = APIRouter(tags=["videos"])
 
@@ -32,18 +34,11 @@ _CONFIRMED: dict[int | str, dict[str, Any]] = {
 async def confirm_upload(body: ConfirmIn, actor: CurrentActor, response: Response) -> VideoOut:
     """Looks at the object and makes the video, whose processing is then queued. The same again answers 200 and the same
     video."""
+    texts = Texts(body.title, body.description)
     if body.video_id is not None:
-        confirmed = await uploads.confirm(
-            actor=actor, video_id=body.video_id, title=body.title, description=body.description or ""
-        )
+        confirmed = await verification.confirm(actor=actor, video_id=body.video_id, texts=texts)
     else:
-        confirmed = await uploads.adopt(
-            actor=actor,
-            s3_key=body.s3_key or "",
-            claim=body.claim or "",
-            title=body.title,
-            description=body.description or "",
-        )
+        confirmed = await verification.adopt(actor=actor, s3_key=body.s3_key or "", claim=body.claim or "", texts=texts)
     if not confirmed.created:
         response.status_code = status.HTTP_200_OK
     return await service.public(confirmed.video)
@@ -110,12 +105,57 @@ async def playback_url(
     session: SessionDep,
     download: Annotated[bool, Query(description="Save it under its file name instead of playing it")] = False,
 ) -> PlaybackOut:
-    """An address that serves ranges. With a CDN configured it is the CDN's, unsigned."""
+    """An address that serves ranges: of the rendition, where browsers do not play the original. A download is always of
+    the original. With a CDN configured the address is the CDN's, unsigned."""
     video = await service.get_video(session, actor=actor, video_id=video_id)
-    playback = await service.playback_url(video, download=download)
+    found = await playback.playback_url(video, download=download)
     return PlaybackOut(
-        url=playback.url,
-        content_type=playback.content_type,
-        expires_in=playback.expires_in,
-        expires_at=playback.expires_at,
+        url=found.url,
+        content_type=found.content_type,
+        expires_in=found.expires_in,
+        expires_at=found.expires_at,
     )
+
+
+@router.get(
+    "/api/videos/{video_id}/preview.vtt",
+    response_class=Response,
+    responses={200: {"content": {"text/vtt": {}}}, **errors(401, 404, 422, 503)},
+    summary="Small pictures of a video",
+)
+async def preview_track(video_id: uuid.UUID, actor: CurrentActor, session: SessionDep) -> Response:
+    """A WebVTT track whose cues name parts of a picture, as `sheet.jpg#xywh=160,0,160,90`; the address is signed."""
+    video = await service.get_video(session, actor=actor, video_id=video_id)
+    return _fresh(await playback.preview_track(video), "text/vtt")
+
+
+_PLAYLIST: dict[int | str, dict[str, Any]] = {
+    200: {"content": {PLAYLIST_TYPE: {}}},
+    **errors(401, 404, 422, 503),
+}
+
+
+@router.get(
+    "/api/videos/{video_id}/hls/master.m3u8",
+    response_class=Response,
+    responses=_PLAYLIST,
+    summary="A video in several sizes",
+)
+async def master_playlist(video_id: uuid.UUID, actor: CurrentActor, session: SessionDep) -> Response:
+    """An HLS playlist of the sizes there are, where `has_ladder`."""
+    video = await service.get_video(session, actor=actor, video_id=video_id)
+    return _fresh(await playback.master_playlist(session, video), PLAYLIST_TYPE)
+
+
+@router.get(
+    "/api/videos/{video_id}/hls/{rung}.m3u8", response_class=Response, responses=_PLAYLIST, summary="One of the sizes"
+)
+async def rung_playlist(video_id: uuid.UUID, rung: str, actor: CurrentActor, session: SessionDep) -> Response:
+    """The segments of one size; their addresses are signed, and good for as long as those of `playback-url`."""
+    video = await service.get_video(session, actor=actor, video_id=video_id)
+    return _fresh(await playback.rung_playlist(session, video, rung), PLAYLIST_TYPE)
+
+
+def _fresh(text: str, content_type: str) -> Response:
+    # Signed addresses end: what holds them is not kept.
+    return Response(text, media_type=content_type, headers={"Cache-Control": "no-store"})

@@ -11,13 +11,12 @@ from backend.jobs.timeline import Step, steps_of
 from backend.orgs import audit
 from backend.orgs.access import Actor, visible
 from backend.videos.models import Upload, Video
+from backend.videos.words import STEPS
 
+#: What is not of a kind's own words (words.STEPS).
 _WORDS: dict[str, str] = {
     "queued": "Queued",
     "retried": "Tried again by hand",
-    "running": "Processing",
-    "completed": "Processed",
-    "failed": "Processing failed",
     "released": "Put back in the queue",
     "lost": "The worker stopped; put back in the queue",
     "stopped": "Cancelled",
@@ -25,15 +24,14 @@ _WORDS: dict[str, str] = {
     "cancelled": "Cancelled",
     "given_up": "Given up",
 }
+_OF_KIND = ("running", "completed", "failed")
 
 
 async def history(session: AsyncSession, *, actor: Actor, video: Video) -> list[Step]:
-    """Upload, waiting, every attempt at processing and every retry by hand, oldest first."""
+    """Upload, waiting, every attempt at every step of processing, and every retry by hand, oldest first."""
     jobs = (
         await session.scalars(
-            visible(Job, actor)
-            .where(Job.video_id == video.id, Job.kind == "process_video")
-            .order_by(Job.created_at, Job.id)
+            visible(Job, actor).where(Job.video_id == video.id, Job.kind.in_(STEPS)).order_by(Job.created_at, Job.id)
         )
     ).all()
     attempts = (
@@ -44,15 +42,16 @@ async def history(session: AsyncSession, *, actor: Actor, video: Video) -> list[
         )
     ).all()
     steps = await _of_upload(session, actor=actor, video=video)
-    for number, job in enumerate(jobs):
+    first = next((job.id for job in jobs if job.parent_id is None), None)
+    for job in jobs:
         steps += steps_of(
             from_row(job),
             [attempt for attempt in attempts if attempt.job_id == job.id],
             await audit.about(session, "job", job.id),
-            words=partial(_words, again=number > 0),
+            words=partial(_words, job=job, first=job.id == first),
             due_at=job.run_at,
         )
-    return steps
+    return sorted(steps, key=lambda step: step.at)  # steps of processing run side by side
 
 
 async def _of_upload(session: AsyncSession, *, actor: Actor, video: Video) -> list[Step]:
@@ -66,9 +65,13 @@ async def _of_upload(session: AsyncSession, *, actor: Actor, video: Video) -> li
     return steps
 
 
-def _words(step: Step, *, again: bool) -> str:
-    if step.what == "queued" and again:  # what was cancelled is processed by a job of its own
-        return _WORDS["retried"]
+def _words(step: Step, *, job: Job, first: bool) -> str:
+    if step.what in _OF_KIND:
+        return STEPS[job.kind][_OF_KIND.index(step.what)]
+    if step.what == "queued" and job.parent_id is None and not first:
+        return _WORDS["retried"]  # what was cancelled is processed by a job of its own
     if step.what == "queued" and step.seconds is not None:
         return "Waited in the queue"
+    if step.what == "queued" and job.parent_id is not None:
+        return ""  # it was started by the step before, and began at once
     return _WORDS.get(step.what, "")  # that a cancel was asked for says its end

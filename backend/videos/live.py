@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from sqlalchemy import select
 from sse_starlette import ServerSentEvent
 
 from backend.accounts.sessions import still_live
@@ -22,7 +23,7 @@ from backend.jobs.models import JobState
 from backend.jobs.schemas import JobOut
 from backend.orgs.access import Actor
 from backend.videos.models import Video
-from backend.videos.work import Snapshot, Work, look_for_many
+from backend.videos.work import Snapshot, Work, look_for_many, states_of
 
 #: A stream ends after this long: the browser comes back at once, and has to be signed in still.
 STREAM_SECONDS = 600.0
@@ -60,30 +61,43 @@ async def library_events(*, actor: Actor, seen: str | None) -> AsyncIterator[Ser
 async def video_events(*, video: Video, seen: str | None = None) -> AsyncIterator[ServerSentEvent]:
     """`progress` with a fragment, `history` when an attempt began or ended, `done` to fetch the whole page again.
 
-    `seen` is the job's last move that the page, or the stream before a lost connection, has shown.
+    `seen` is the last move of its jobs that the page, or the stream before a lost connection, has shown.
     """
-    job_id = video.job_id
-    if job_id is None:
-        yield message("done", event="done", id="done")
-        return
-    with hub.subscribe([progress.job_topic(job_id)]) as subscription:
+    had_poster = video.poster_key is not None
+    # Its steps are jobs of their own, which are told of where all of a project's are.
+    with hub.subscribe([progress.project_topic(video.project_id)]) as subscription:
         try:
             while True:
-                state = await patiently(lambda: live.read_state(job_id))
-                if state is None or state.job.is_final:
+                now = await patiently(lambda: _in_work.get(video.id))
+                if now is None or (now.has_poster and not had_poster):
                     yield message("done", event="done", id="done")
                     return
-                moved = str(state.version.moved)
-                yield _fragment("progress", state.job, moved)
+                moved = str(now.state.version.moved)
+                yield _fragment("progress", now.state.job, moved)
                 if seen != moved:
                     yield message("changed", event="history", id=moved)
                     seen = moved
-                again = live.read_again_seconds(state.job)
-                # What says more than how far this attempt is, is read.
-                while (step := _step(await subscription.next(again), {job_id})) and step.attempt == state.job.attempt:
-                    yield _fragment("progress", step, moved)
+                again = live.read_again_seconds(now.state.job)
+                while _is_of_another(await subscription.next(again), video.id):
+                    pass
+                await asyncio.sleep(PAUSE_SECONDS)
         except Closed:
             return
+
+
+@dataclass(frozen=True)
+class _InWork:
+    """A video that is being processed."""
+
+    state: progress.State
+    has_poster: bool
+
+
+async def _read_videos(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, _InWork]:
+    async with transaction() as session:
+        videos = {video.id: video for video in await session.scalars(select(Video).where(Video.id.in_(ids)))}
+        states = await states_of(session, list(videos.values()))
+    return {key: _InWork(state, videos[key].poster_key is not None) for key, state in states.items()}
 
 
 @dataclass(frozen=True)
@@ -105,6 +119,7 @@ async def _read_sessions(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, bool]:
         return dict.fromkeys(await still_live(session, ids), True)
 
 
+_in_work = Readings(_read_videos)
 _snapshots = Readings(_read_snapshots)
 _sessions = Readings(_read_sessions)
 
@@ -123,12 +138,16 @@ def _again_seconds(shown: Snapshot) -> float:
     return min((live.read_again_seconds(work.job) for work in shown.work), default=READ_AGAIN_SECONDS)
 
 
+def _is_of_another(payload: Payload | None, video_id: uuid.UUID) -> bool:
+    return payload is not None and payload["job"]["video_id"] != str(video_id)
+
+
 def _step(payload: Payload | None, running: set[uuid.UUID]) -> JobOut | None:
     """The job of an event that says no more than how far a running job is; None when the truth has to be read."""
     if payload is None:
         return None
-    job = progress.State.read(payload).job
-    return job if job.id in running and job.status == JobState.RUNNING else None
+    told = progress.State.told(payload)
+    return told.job if told and told.job.id in running and told.job.status == JobState.RUNNING else None
 
 
 def _differences(before: Snapshot, after: Snapshot) -> Iterator[ServerSentEvent]:
@@ -140,7 +159,8 @@ def _differences(before: Snapshot, after: Snapshot) -> Iterator[ServerSentEvent]
     if before.total != after.total or started:
         yield _say("library", after)
     else:
-        for video_id in ended:
+        pictured = {video_id for video_id in was.keys() & now if was[video_id].has_poster != now[video_id].has_poster}
+        for video_id in ended | pictured:
             yield _say(f"video-{video_id}", after)
     for work in now.values():
         if work.video_id in was and _shown(was[work.video_id]) != _shown(work):
@@ -149,7 +169,7 @@ def _differences(before: Snapshot, after: Snapshot) -> Iterator[ServerSentEvent]
 
 def _shown(work: Work) -> tuple[object, ...]:
     job = work.job
-    return (job.id, job.status, job.stage, job.progress, job.queue_position, job.cancel_requested_at)
+    return (job.id, job.status, job.stage, job.progress, job.queue_position, job.waiting_for, job.cancel_requested_at)
 
 
 def _say(event: str, state: Snapshot) -> ServerSentEvent:

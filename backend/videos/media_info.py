@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from backend.videos.playability import Facts, Track, why_not_playable
+
 # Beyond this a sample aspect ratio is a lie or a mistake, and following it would make absurd sizes.
 MAX_ASPECT = 10
 # Frame rates that differ by less are rounding in the container.
 VFR_TOLERANCE = 0.02
+# A head that claims this much over twice what its tracks hold lies.
+BELIEVABLE_EXTRA_SECONDS = 60
 # Longer than any recording: a header that overflowed.
 ABSURD_DURATION_SECONDS = 10 * 366 * 86_400
 
@@ -50,7 +54,8 @@ class MediaInfo:
 
     `width` and `height` are the displayed size, after rotation and sample aspect ratio; `rotation` is the clockwise
     turn, in degrees, that shows the coded picture upright (a phone held upright: 90). `duration` is in seconds, None
-    where the file does not say and it could not be measured. `video_stream` is the index of the stream described.
+    where the file does not say and it could not be measured. `video_stream` and `audio_stream` are the indexes of the
+    streams described, which are those that are shown. `fragmented` is of MP4 alone.
     """
 
     container: str
@@ -76,9 +81,31 @@ class MediaInfo:
     playable: bool
     not_playable_reason: str | None
     video_stream: int = 0
+    audio_stream: int | None = None
+    audio_profile: str | None = None
+    interlaced: bool = False
+    fragmented: bool = False
+    color_transfer: str | None = None
+
+    @property
+    def video(self) -> Track:
+        """What decides whether the pictures can be shown."""
+        return Track(self.video_codec, self.video_profile, self.pix_fmt)
+
+    @property
+    def audio(self) -> Track | None:
+        """What decides whether the sound can be played."""
+        return Track(self.audio_codec, self.audio_profile) if self.audio_codec else None
 
 
-def describe(report: Mapping[str, Any], *, doctype: str | None, size_bytes: int | None, limits: Limits) -> MediaInfo:
+def describe(
+    report: Mapping[str, Any],
+    *,
+    doctype: str | None,
+    size_bytes: int | None,
+    limits: Limits,
+    fragmented: bool = False,
+) -> MediaInfo:
     """Read ffprobe's JSON; `doctype` is the EBML document type, which ffprobe does not tell.
 
     Raises MediaError: unsupported_container, too_many_streams, no_video_stream, dimensions_too_large,
@@ -90,17 +117,28 @@ def describe(report: Mapping[str, Any], *, doctype: str | None, size_bytes: int 
     if max(len(streams), int(form.get("nb_streams") or 0)) > limits.max_streams:
         raise MediaError("too_many_streams", f"The file holds more than {limits.max_streams} streams.")
     video = _video(streams)
-    audio = next((stream for stream in streams if stream.get("codec_type") == "audio"), None)
+    audio = _audio(streams)
     coded_width, coded_height = int(video.get("width") or 0), int(video.get("height") or 0)
     _check_size(coded_width, coded_height, limits)
-    duration = _seconds(form.get("duration")) or _seconds(video.get("duration"))
+    duration = _duration(container, form, streams) or _seconds(video.get("duration"))
     if duration is not None:
         check_duration(duration, limits)
     rotation = _rotation(video)
     sar = _aspect(video.get("sample_aspect_ratio"))
     width, height = _displayed(coded_width, coded_height, sar, rotation)
     fps, vfr = _rates(video)
-    reason = _why_not_playable(container, video, audio)
+    facts = Facts(
+        container=container,
+        video=_track(video),
+        audio=_track(audio) if audio else None,
+        hdr=_hdr(video),
+        max_side=max(coded_width, coded_height),
+        rotation=rotation,
+        fragmented=fragmented,
+        duration_told=duration is not None,
+        is_first=all(stream is _first(streams, stream) for stream in (video, audio) if stream is not None),
+    )
+    reason = why_not_playable(facts)
     return MediaInfo(
         container=container,
         duration=duration,
@@ -125,7 +163,24 @@ def describe(report: Mapping[str, Any], *, doctype: str | None, size_bytes: int 
         playable=reason is None,
         not_playable_reason=reason,
         video_stream=int(video["index"]),
+        audio_stream=int(audio["index"]) if audio else None,
+        audio_profile=_word(audio.get("profile")) if audio else None,
+        interlaced=_is_interlaced(video),
+        fragmented=fragmented,
+        color_transfer=_word(video.get("color_transfer")),
     )
+
+
+def _duration(container: str, form: Mapping[str, Any], streams: list[Mapping[str, Any]]) -> float | None:
+    """What the head claims, unless the tracks of an MP4, which count their frames, hold far less.
+
+    They may hold somewhat more or less than is shown: cuts and late starts are part of the format.
+    """
+    claimed = _seconds(form.get("duration"))
+    tracks = [seconds for stream in streams if (seconds := _seconds(stream.get("duration"))) is not None]
+    if claimed and tracks and container in ("mp4", "mov") and claimed > 2 * max(tracks) + BELIEVABLE_EXTRA_SECONDS:
+        return max(tracks)
+    return claimed
 
 
 def check_duration(seconds: float, limits: Limits) -> None:
@@ -156,6 +211,29 @@ def _video(streams: list[Mapping[str, Any]]) -> Mapping[str, Any]:
     if video.get("codec_name") in (None, "unknown", "none"):
         raise MediaError("corrupt_media", "The video is in a format we cannot read.")
     return video
+
+
+def _audio(streams: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The track that a player would sound: a default one before others."""
+    sounds = [stream for stream in streams if stream.get("codec_type") == "audio"]
+    return next((stream for stream in sounds if _disposed(stream, "default")), sounds[0] if sounds else None)
+
+
+def _first(streams: list[Mapping[str, Any]], like: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The first track of this kind: what a player takes that looks at nothing else."""
+    kind = like.get("codec_type")
+    return next(one for one in streams if one.get("codec_type") == kind and not _disposed(one, "attached_pic"))
+
+
+def _track(stream: Mapping[str, Any]) -> Track:
+    tag = _word(stream.get("codec_tag_string"))
+    return Track(
+        codec=_word(stream.get("codec_name")) or "unknown",
+        profile=_word(stream.get("profile")),
+        pix_fmt=_word(stream.get("pix_fmt")),
+        # Where a container has none, ffprobe writes the four zeros of it.
+        tag=tag if tag and not tag.startswith("[0]") and tag != "0000" else None,
+    )
 
 
 def _disposed(stream: Mapping[str, Any], flag: str) -> bool:
@@ -200,10 +278,13 @@ def _rates(video: Mapping[str, Any]) -> tuple[float | None, bool]:
     if rate is None:
         return None, False
     # Interlaced streams count fields in the one and frames in the other.
-    interlaced = video.get("field_order") not in (None, "progressive", "unknown")
-    same = [base, base / 2] if base and interlaced else [base or rate]
+    same = [base, base / 2] if base and _is_interlaced(video) else [base or rate]
     vfr = all(abs(float(rate / one) - 1) > VFR_TOLERANCE for one in same)
     return round(float(rate), 3), vfr
+
+
+def _is_interlaced(video: Mapping[str, Any]) -> bool:
+    return video.get("field_order") not in (None, "progressive", "unknown")
 
 
 def _ratio(text: object, separator: str = "/") -> Fraction | None:
@@ -232,32 +313,6 @@ def _hdr(video: Mapping[str, Any]) -> str | None:
     if any("DOVI" in str(data.get("side_data_type")) for data in video.get("side_data_list") or []):
         return "dolby_vision"
     return {"smpte2084": "hdr10", "arib-std-b67": "hlg"}.get(str(video.get("color_transfer")))
-
-
-def _why_not_playable(container: str, video: Mapping[str, Any], audio: Mapping[str, Any] | None) -> str | None:
-    """Whether every ordinary browser plays the file as it is; a sentence if not."""
-    codec, pixels = str(video["codec_name"]), str(video.get("pix_fmt"))
-    sound = str(audio.get("codec_name")) if audio else None
-    if container in ("mp4", "mov"):
-        codecs, sounds = {"h264"}, {"aac", "mp3", None}
-    elif container == "webm":
-        codecs, sounds = {"vp8", "vp9", "av1"}, {"opus", "vorbis", None}
-    else:
-        name = {"matroska": "MKV", "avi": "AVI", "mpegts": "MPEG-TS"}[container]
-        return f"Browsers do not play {name} files."
-    if codec not in codecs:
-        return f"Not every browser plays {_label(codec)} video in {container.upper()}."
-    # AV1's main profile is 4:2:0 in 8 and 10 bits; of the others browsers promise 8 bits only.
-    if pixels not in ("yuv420p", "yuvj420p") and not (codec == "av1" and pixels == "yuv420p10le"):
-        return f"Browsers do not play {_label(codec)} video with this colour format ({_word(pixels)})."
-    if sound not in sounds:
-        return f"Not every browser plays {_label(str(sound))} sound in {container.upper()}."
-    return None
-
-
-def _label(codec: str) -> str:
-    known = {"h264": "H.264", "hevc": "HEVC", "mpeg4": "MPEG-4", "prores": "ProRes"}
-    return known.get(codec) or (_word(codec) or "this").upper()
 
 
 def _summary(stream: Mapping[str, Any]) -> dict[str, Any]:

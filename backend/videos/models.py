@@ -14,6 +14,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
@@ -37,13 +38,25 @@ class UploadState(StrEnum):
 OPEN_UPLOADS = (UploadState.WAITING, UploadState.UPLOADING, UploadState.VERIFYING)
 
 
+class ObjectKind(StrEnum):
+    """What an object in the storage is for."""
+
+    ORIGINAL = "original"  #: as it was sent
+    POSTER = "poster"
+    PREVIEW = "preview"  #: sprite sheet
+    PREVIEW_TRACK = "preview_track"  #: WebVTT
+    RENDITION = "rendition"  #: what browsers play when they cannot play the original
+    LADDER = "ladder"  #: one of the several of adaptive streaming
+    STRAY = "stray"  #: found in the storage without any record
+
+
 class VideoStatus(StrEnum):
     """The public status of a video."""
 
     UPLOADED = "uploaded"  #: the bytes are here and verified, no processing is queued
     PROCESSING = "processing"  #: put here when its job is queued (confirm or retry); taken out by the job's end
-    COMPLETED = "completed"  #: put here with the job's completion: metadata and poster are known
-    FAILED = "failed"  #: put here when its job failed or was cancelled; a retry takes it out
+    COMPLETED = "completed"  #: put here with its last required job: poster and something that plays are there
+    FAILED = "failed"  #: put here when a required job failed or was cancelled; a retry takes it out
 
 
 class Upload(Identified, Timestamped, Base):
@@ -52,7 +65,9 @@ class Upload(Identified, Timestamped, Base):
     __tablename__ = "uploads"
     __table_args__ = (
         Index("ix_uploads_project_id_created_at", "project_id", "created_at"),
-        Index("ix_uploads_open", "expires_at", postgresql_where="state IN ('waiting', 'uploading', 'verifying')"),
+        Index("ix_uploads_open", "project_id", postgresql_where="state IN ('waiting', 'uploading', 'verifying')"),
+        Index("ix_uploads_check_at", "check_at", postgresql_where="check_at IS NOT NULL"),
+        Index("ix_uploads_checksum", "checksum", postgresql_where="checksum IS NOT NULL"),
     )
 
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
@@ -61,12 +76,26 @@ class Upload(Identified, Timestamped, Base):
     s3_key: Mapped[str] = mapped_column(String(1024), unique=True)
     filename: Mapped[str] = mapped_column(String(255))
     content_type: Mapped[str] = mapped_column(String(100))
-    size_bytes: Mapped[int | None] = mapped_column(BigInteger)  #: declared; unknown for an adopted object
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)  #: declared; of an adopted object as it was found
     state: Mapped[str] = mapped_column(String(20), server_default=UploadState.WAITING)
     error_code: Mapped[str | None] = mapped_column(String(60))
     error_message: Mapped[str | None] = mapped_column(Text)
     expires_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
+
+    storage_upload_id: Mapped[str | None] = mapped_column(Text)  #: the storage's name for the multipart upload
+    part_size: Mapped[int | None] = mapped_column(BigInteger)  #: bytes of every part but the last
+    resumable: Mapped[bool] = mapped_column(server_default="false")  #: in parts signed on demand; else in one request
+    checksum: Mapped[str | None] = mapped_column(String(64))  #: the sender's fingerprint of the file (hex)
+    title: Mapped[str | None] = mapped_column(String(200))  #: typed before anything had arrived
+    description: Mapped[str | None] = mapped_column(String(5000))
+    check_at: Mapped[datetime | None]  #: when the sweep looks (again) at what arrived; None: it never needs to
+    confirmed_at: Mapped[datetime | None]  #: when its sender confirmed it; None when the sweep completed it
+
+    @property
+    def part_count(self) -> int | None:
+        """How many parts it comes in."""
+        return -(-self.size_bytes // self.part_size) if self.size_bytes and self.part_size else None
 
 
 # Words are split at everything that is not a letter or digit, so that "my-file_01.mp4" is found by "file" and "01".
@@ -122,10 +151,18 @@ class Video(Identified, Timestamped, Base):
     s3_key: Mapped[str] = mapped_column(String(1024), unique=True)
     etag: Mapped[str | None] = mapped_column(String(200))  #: of the object as it was confirmed
     poster_key: Mapped[str | None] = mapped_column(String(1024))
-    job_id: Mapped[uuid.UUID | None]  #: the latest processing job
+    job_id: Mapped[uuid.UUID | None]  #: the first job of the latest processing; its steps are jobs below it
+    preview_key: Mapped[str | None] = mapped_column(String(1024))
+    preview: Mapped[dict[str, Any] | None] = mapped_column(JSONB)  #: how the pictures lie on the sheet (preview.Sheet)
+    rendition_key: Mapped[str | None] = mapped_column(String(1024))
+    rendition_kind: Mapped[str | None] = mapped_column(String(20))  #: remux or transcode
+    rendition_size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    has_ladder: Mapped[bool] = mapped_column(server_default="false")
+    #: The rungs with all their segments (ladder.describe).
+    ladder: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB, deferred=True, deferred_raiseload=True)
 
-    playable: Mapped[bool | None]
-    not_playable_reason: Mapped[str | None] = mapped_column(Text)
+    playable: Mapped[bool | None]  #: whether browsers play the original or the rendition
+    not_playable_reason: Mapped[str | None] = mapped_column(Text)  #: of the original
     container: Mapped[str | None] = mapped_column(String(40))
     duration: Mapped[float | None]  #: seconds
     width: Mapped[int | None]
@@ -159,3 +196,26 @@ class VideoCount(Base):
     status: Mapped[str] = mapped_column(String(20), primary_key=True)
     videos: Mapped[int] = mapped_column(BigInteger, server_default="0")
     size_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
+
+
+class StoredObject(Base):
+    """The ledger: every key that was ever signed or written, until its object is known to be gone for good.
+
+    It refers to nothing by foreign key: an object outlives the rows it belonged to until it is removed.
+    """
+
+    __tablename__ = "stored_objects"
+    __table_args__ = (
+        Index("ix_stored_objects_video_id", "video_id"),
+        Index("ix_stored_objects_due_at", "due_at", postgresql_where="due_at IS NOT NULL"),
+    )
+
+    #: In the order of bytes, which is the order in which a storage lists.
+    key: Mapped[str] = mapped_column(String(1024, collation="C"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    project_id: Mapped[uuid.UUID | None]
+    video_id: Mapped[uuid.UUID | None]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    writable_until: Mapped[datetime | None]  #: when the last address ends by which others may write it
+    buried_at: Mapped[datetime | None]  #: since when nothing refers to it
+    due_at: Mapped[datetime | None]  #: when a buried one is to be removed (again)

@@ -17,15 +17,17 @@ from backend.core.errors import Unauthenticated
 from backend.core.events import event_stream, in_turn
 from backend.core.web import errors, is_htmx, lenient, redirect, render, wants_html
 from backend.orgs.access import Actor, OptionalActor, PageActor
-from backend.videos import service, words
+from backend.orgs.service import list_projects
+from backend.videos import quota, service, words
 from backend.videos.history import history
 from backend.videos.library import PAGE_SIZE, LibraryQuery
 from backend.videos.live import library_events, video_events
 from backend.videos.models import Video, VideoStatus
+from backend.videos.playback import playback_url
 from backend.videos.schemas import MAX_DESCRIPTION_LENGTH, MAX_TITLE_LENGTH, VideoOut, VideoPatch
 from backend.videos.search import VideoQuery
 from backend.videos.uploads import ALLOWED_TYPES
-from backend.videos.work import job_of, look
+from backend.videos.work import look, state_of
 
 router = APIRouter()
 
@@ -60,6 +62,8 @@ async def library(
         query = query.model_copy(update={"page": page.total_pages})
         page = await _page(session, actor, query)
     template = "videos/_library.html" if is_htmx(request) else "videos/index.html"
+    if not is_htmx(request):
+        context["upload_projects"] = await list_projects(session, actor=actor)
     return render(request, template, page="library", query=query, library=await service.public_page(page), **context)
 
 
@@ -80,9 +84,10 @@ async def live(
 
 
 @router.get("/upload", include_in_schema=False)
-async def upload_page(request: Request, actor: PageActor) -> Response:
+async def upload_page(request: Request, actor: PageActor, session: SessionDep) -> Response:
     """Drop or choose files; `POST` to the same path is the public API."""
-    return render(request, "videos/upload.html", page="upload")
+    projects = await list_projects(session, actor=actor)
+    return render(request, "videos/upload.html", page="upload", upload_projects=projects)
 
 
 async def _now(session: AsyncSession, actor: Actor, query: LibraryQuery) -> dict[str, Any]:
@@ -91,6 +96,7 @@ async def _now(session: AsyncSession, actor: Actor, query: LibraryQuery) -> dict
     return {
         "seen": state.mark,
         "stats": await service.stats(session, actor=actor),
+        "usage": await quota.usage(session, owner_id=actor.user_id) if settings.user_quota_mb else None,
         "recent": recent.items,
         "work": state.work[:WORK_SHOWN],
         "work_total": len(state.work),
@@ -151,7 +157,7 @@ async def timeline(request: Request, video_id: uuid.UUID, actor: PageActor, sess
 async def download(request: Request, video_id: uuid.UUID, actor: PageActor, session: SessionDep) -> Response:
     """On to the original in the storage, under its own name."""
     video = await service.get_video(session, actor=actor, video_id=video_id)
-    playback = await service.playback_url(video, download=True)
+    playback = await playback_url(video, download=True)
     response = redirect(request, playback.url)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -179,7 +185,7 @@ async def retry(request: Request, video_id: uuid.UUID, actor: PageActor, session
 
 
 async def _video(request: Request, session: AsyncSession, actor: Actor, video: Video) -> Response:
-    state = await job_of(session, video)
+    state = await state_of(session, video)
     return render(
         request,
         "videos/_video.html" if is_htmx(request) else "videos/show.html",
@@ -187,7 +193,7 @@ async def _video(request: Request, session: AsyncSession, actor: Actor, video: V
         video=await service.public(video),
         job=state.job if state else None,
         seen=state.version.moved if state else None,
-        playback=await service.playback_url(video),
+        playback=await playback_url(video),
         facts=words.facts(video),
         technical=words.technical(video),
         history=await history(session, actor=actor, video=video),

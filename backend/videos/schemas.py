@@ -4,6 +4,7 @@ import unicodedata
 import uuid
 from datetime import datetime
 from typing import Annotated, Literal, Self
+from urllib.parse import unquote_plus
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
@@ -51,12 +52,27 @@ class PublicUploadOut(BaseModel):
     claim: str
 
 
-class PresignIn(StrictModel):
+Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="Hex SHA-256 by which you know the file again")]
+
+
+class UploadTexts(StrictModel):
+    """What the video is to be called; may be sent before, with or after the file."""
+
+    title: Title | None = Field(None, description="By default the file's name without its extension")
+    description: Description | None = None
+    project_id: uuid.UUID | None = Field(None, description="By default your own project")
+
+
+class PresignIn(UploadTexts):
     """A file about to be uploaded."""
 
     filename: Filename = Field(examples=["holiday.mp4"])
     size: int = Field(strict=True, gt=0, le=_MAX_SIZE_BYTES, description="Bytes", examples=[1_048_576])
     content_type: Line = Field(max_length=100, examples=["video/mp4"])
+    multipart: bool = Field(
+        False, description="Send it in parts, each signed on demand: it can then go on after a break"
+    )
+    checksum: Checksum | None = None
 
 
 class PresignOut(BaseModel):
@@ -72,6 +88,48 @@ class PresignOut(BaseModel):
     expires_at: datetime
 
 
+class MultipartOut(BaseModel):
+    """Sign parts of exactly `part_size` bytes (the last is shorter), PUT each, then complete the upload."""
+
+    upload_id: uuid.UUID
+    video_id: uuid.UUID
+    s3_key: str
+    multipart: Literal[True] = True
+    part_size: int = Field(description="Bytes")
+    part_count: int
+    expires_in: int = Field(description="Seconds")
+    expires_at: datetime = Field(description="Until then it can go on")
+
+
+class PartsIn(StrictModel):
+    """The parts to sign."""
+
+    part_numbers: list[Annotated[int, Field(strict=True)]] = Field(min_length=1, max_length=100)
+
+
+class SignedPartOut(BaseModel):
+    """PUT exactly `size_bytes` to `url`."""
+
+    number: int
+    url: str
+    size_bytes: int
+
+
+class SignedPartsOut(BaseModel):
+    """Addresses of parts; ask again when they have ended."""
+
+    parts: list[SignedPartOut]
+    expires_in: int = Field(description="Seconds")
+
+
+class PartOut(BaseModel):
+    """A part that has arrived."""
+
+    number: int
+    size_bytes: int
+    etag: str
+
+
 class ErrorOut(BaseModel):
     """Why something ended badly; `retryable` when the same again may succeed."""
 
@@ -84,17 +142,81 @@ class UploadOut(BaseModel):
     """One attempt to bring one object in."""
 
     id: uuid.UUID
-    video_id: uuid.UUID
+    video_id: uuid.UUID = Field(description="The id its video has or will have")
+    video: uuid.UUID | None = Field(description="`video_id` once the video is there")
     project_id: uuid.UUID
     state: UploadState
     filename: str
     content_type: str
     size_bytes: int | None
     s3_key: str
+    multipart: bool
+    part_size: int | None
+    part_count: int | None
+    parts: list[PartOut] | None = Field(description="What has arrived; only where one upload is asked for")
+    checksum: str | None
+    title: str | None
+    description: str | None
     error: ErrorOut | None
     created_at: datetime
     expires_at: datetime
     completed_at: datetime | None
+
+
+class UploadListOut(BaseModel):
+    """Uploads, newest first."""
+
+    uploads: list[UploadOut]
+
+
+class DuplicateOut(BaseModel):
+    """A video whose file had the same checksum."""
+
+    video_id: uuid.UUID
+    title: str
+
+
+class DuplicatesOut(BaseModel):
+    """The videos one can see that have the same file."""
+
+    duplicates: list[DuplicateOut]
+
+
+class _EventBucket(BaseModel):
+    name: str = Field("", max_length=255)
+
+
+class _EventObject(BaseModel):
+    key: str = Field("", max_length=4096)
+
+
+class _EventSubject(BaseModel):
+    bucket: _EventBucket = _EventBucket()
+    object: _EventObject = _EventObject()
+
+
+class StorageEvent(BaseModel):
+    """One thing that happened; what else S3 says of it is not read."""
+
+    s3: _EventSubject = _EventSubject()
+
+
+class StorageEventsIn(BaseModel):
+    """Event notifications as S3 and MinIO send them."""
+
+    Records: list[StorageEvent] = Field(default_factory=list, max_length=1000)
+
+    def keys(self, bucket: str) -> list[str]:
+        """The keys in `bucket` that something happened to, as we know them."""
+        return [unquote_plus(each.s3.object.key) for each in self.Records if each.s3.bucket.name == bucket]
+
+
+class UsageOut(BaseModel):
+    """What counts towards one's quota, in bytes."""
+
+    used_bytes: int = Field(description="Of videos")
+    reserved_bytes: int = Field(description="Of uploads that are under way")
+    limit_bytes: int | None = Field(description="null: there is no limit")
 
 
 class ConfirmIn(StrictModel):
@@ -125,6 +247,24 @@ class VideoPatch(StrictModel):
     description: Description = ""
 
 
+class PreviewOut(BaseModel):
+    """Small pictures of the whole video, row by row on one sheet; `preview.vtt` tells where it is."""
+
+    columns: int
+    rows: int
+    count: int
+    tile_width: int
+    tile_height: int
+    interval: float = Field(description="Seconds from one picture to the next")
+
+
+class RenditionOut(BaseModel):
+    """What is played instead of the original: its pictures in another file (remux), or new ones (transcode)."""
+
+    kind: Literal["remux", "transcode"]
+    size_bytes: int
+
+
 class VideoOut(BaseModel):
     """A video. Width and height are as displayed: after rotation and sample aspect."""
 
@@ -134,8 +274,8 @@ class VideoOut(BaseModel):
     description: str
     status: VideoStatus
     phase: str | None
-    playable: bool | None
-    not_playable_reason: str | None
+    playable: bool | None = Field(description="Whether browsers play it: the original, or the rendition")
+    not_playable_reason: str | None = Field(description="Why they do not play the original")
     source: str
     filename: str
     content_type: str
@@ -155,6 +295,9 @@ class VideoOut(BaseModel):
     audio_codec: str | None
     has_audio: bool | None
     poster_url: str | None
+    preview: PreviewOut | None
+    rendition: RenditionOut | None
+    has_ladder: bool = Field(description="Whether it can be streamed in several sizes (HLS)")
     error: ErrorOut | None
     job_id: uuid.UUID | None
     created_at: datetime

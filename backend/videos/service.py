@@ -3,24 +3,22 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 
 import structlog
-from sqlalchemy import BigInteger, Select, cast, func, select, update
+from sqlalchemy import BigInteger, Select, and_, cast, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import defer
 
-from backend.config import settings
 from backend.core.errors import InvalidState, NotFound
 from backend.core.paging import Order
-from backend.core.storage import storage
 from backend.jobs import service as jobs
 from backend.jobs import timeline
 from backend.jobs.models import LIVE_STATES, Job, JobState
 from backend.orgs.access import Actor, get_visible, visible
 from backend.videos.models import Video, VideoCount, VideoStatus
+from backend.videos.playback import poster_url
 from backend.videos.schemas import ErrorOut, Pagination, VideoListOut, VideoOut
 from backend.videos.search import VideoQuery, narrowed, order_of
 
@@ -28,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 #: Up to here whole rows are skipped: cheaper than to look each shown one up again.
 _SHALLOW_ROWS = 500
-#: Finished jobs whose time is averaged for the dashboard.
+#: Processed videos whose time is averaged for the dashboard.
 _MEAN_OF_JOBS = 100
 _RECENT = timedelta(days=7)
 #: Counted no further: the dashboard stays quick in the week a whole archive is moved in.
@@ -62,16 +60,6 @@ class Stats:
     mean_processing_seconds: float | None
     added_last_7_days: int
     last_added_at: datetime | None
-
-
-@dataclass(frozen=True)
-class Playback:
-    """An address that plays or downloads a video, and for how long."""
-
-    url: str
-    content_type: str
-    expires_in: int
-    expires_at: datetime
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------
@@ -115,10 +103,11 @@ async def stats(session: AsyncSession, *, actor: Actor) -> Stats:
     }
 
     latest = (
-        visible(Job, actor)
-        .with_only_columns((Job.finished_at - Job.started_at).label("took"))
-        .where(Job.kind == "process_video", Job.state == JobState.COMPLETED)
-        .order_by(Job.created_at.desc(), Job.id.desc())
+        visible(Video, actor)
+        .with_only_columns((Video.completed_at - Job.started_at).label("took"))
+        .join(Job, Job.id == Video.job_id)
+        .where(Video.status == VideoStatus.COMPLETED)
+        .order_by(Video.created_at.desc(), Video.id.desc())
         .limit(_MEAN_OF_JOBS)
         .subquery()
     )
@@ -202,14 +191,20 @@ async def update_video(
 
 
 async def retry_video(session: AsyncSession, *, actor: Actor, video: Video) -> Video:
-    """Process a failed video once more. Raises InvalidState unless it failed."""
+    """Process a failed video once more: the steps that failed, or all anew after a cancel. Raises InvalidState."""
     # Locks go job first, then video, as in every other place that moves both.
-    job = await session.get(Job, video.job_id) if video.job_id is not None else None
+    root = await session.get(Job, video.job_id) if video.job_id is not None else None
     if video.status != VideoStatus.FAILED:
         raise InvalidState("Only a video whose processing failed can be tried again.")
-    if job is not None and job.state == JobState.FAILED:
-        await timeline.note_retry(session, actor=actor, job=await jobs.retry_job(session, actor=actor, job=job))
-    else:  # it was cancelled, which is final
+    again: list[Job] = []
+    if root is not None:
+        steps = [root, *(step for step in (await jobs.family_of(session, root)).children if step.required)]
+        again = [step for step in steps if step.state == JobState.FAILED]
+        if any(step.state == JobState.CANCELLED for step in steps):  # which is final
+            again = []
+    for step in again:
+        await timeline.note_retry(session, actor=actor, job=await jobs.retry_job(session, actor=actor, job=step))
+    if not again:
         await start_processing(session, video)
     await session.refresh(video)
     return video
@@ -231,12 +226,18 @@ async def start_processing(session: AsyncSession, video: Video) -> Job:
 
 
 async def mark_processing(session: AsyncSession, *, video_id: uuid.UUID, job_id: uuid.UUID) -> bool:
-    """Move a video from uploaded or failed to processing by this job; False when it is elsewhere or deleted."""
+    """Move a video from uploaded or failed to processing by this job; False when it is elsewhere or deleted.
+
+    One that this job's processing has already is there.
+    """
     moved = await session.scalar(
         update(Video)
         .where(
             Video.id == video_id,
-            Video.status.in_((VideoStatus.UPLOADED, VideoStatus.FAILED)),
+            or_(
+                Video.status.in_((VideoStatus.UPLOADED, VideoStatus.FAILED)),
+                and_(Video.status == VideoStatus.PROCESSING, Video.job_id == job_id),
+            ),
             Video.deleted_at.is_(None),
         )
         .values(
@@ -307,6 +308,8 @@ async def cancel_processing(session: AsyncSession, *, actor: Actor | None, video
     for job in await session.scalars(live):
         try:
             ended = await jobs.cancel_job(session, actor=actor, job=job)
+        except jobs.InUse:
+            raise
         except InvalidState:  # it ended by itself in this moment
             continue
         still_running = still_running or ended.state == JobState.RUNNING
@@ -317,37 +320,7 @@ def _purge_key(video_id: uuid.UUID) -> str:
     return f"purge_video:{video_id}"
 
 
-# --- addresses and shapes --------------------------------------------------------------------------------------------
-
-
-async def playback_url(video: Video, *, download: bool = False) -> Playback:
-    """Where the original's bytes are read, with ranges; `download` makes browsers save it under its file name.
-
-    With `CDN_BASE_URL` set, playing goes through the CDN on the object's own path, unsigned: to guard it is the CDN's
-    part. Downloads are signed by the storage in any case, for only a signature can carry the file's name.
-    """
-    seconds = settings.playback_url_expiration
-    if settings.cdn_base_url and not download:
-        url = _cdn_url(settings.cdn_base_url, video.s3_key)
-    else:
-        url = await storage.presign_get(
-            video.s3_key,
-            expires_seconds=seconds,
-            content_type=video.content_type,
-            download_name=video.filename if download else None,
-        )
-    return Playback(url, video.content_type, seconds, datetime.now(UTC) + timedelta(seconds=seconds))
-
-
-async def poster_url(video: Video) -> str | None:
-    """Where the poster's JPEG is, or None while there is none."""
-    if video.poster_key is None:
-        return None
-    if settings.cdn_base_url:
-        return _cdn_url(settings.cdn_base_url, video.poster_key)
-    return await storage.presign_get(
-        video.poster_key, expires_seconds=settings.playback_url_expiration, content_type="image/jpeg"
-    )
+# --- shapes --------------------------------------------------------------------------------------------------------
 
 
 async def public(video: Video) -> VideoOut:
@@ -357,8 +330,12 @@ async def public(video: Video) -> VideoOut:
         error = ErrorOut(
             code=video.error_code, message=video.error_message or "", retryable=bool(video.error_retryable)
         )
-    shown = {name: getattr(video, name) for name in VideoOut.model_fields if name not in ("error", "poster_url")}
-    return VideoOut(**shown, poster_url=await poster_url(video), error=error)
+    rendition = None
+    if video.rendition_key is not None:
+        rendition = {"kind": video.rendition_kind, "size_bytes": video.rendition_size_bytes}
+    made = ("error", "poster_url", "rendition")
+    shown = {name: getattr(video, name) for name in VideoOut.model_fields if name not in made}
+    return VideoOut(**shown, poster_url=await poster_url(video), rendition=rendition, error=error)
 
 
 async def public_all(videos: Sequence[Video]) -> list[VideoOut]:
@@ -378,7 +355,3 @@ async def public_page(page: VideoPage) -> VideoListOut:
             next_cursor=page.next_cursor,
         ),
     )
-
-
-def _cdn_url(base: str, key: str) -> str:
-    return f"{base.rstrip('/')}/{quote(key)}"

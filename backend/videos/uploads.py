@@ -1,29 +1,33 @@
-"""Uploads: a place is reserved, the sender puts the bytes straight into the storage, and what arrived is confirmed.
+"""Uploads: a place is reserved, and the sender puts the bytes straight into the storage.
 
-The storage is asked with no transaction open; what it said is then weighed under a lock on the upload's row, so that of
-many confirmations at once exactly one makes the video and its job.
+Every reserved place is an upload in parts, also where one request brings the whole file: that is its only part. So the
+object appears when we complete it, of exactly the parts that we looked at, and from then on no address writes it.
+What has arrived, and when it is a video, is decided in `verification`.
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.config import settings
+from backend.core import capabilities
 from backend.core.db import after_commit, transaction
-from backend.core.errors import AppError, Conflict, Gone, InvalidState, NotFound, ValidationFailed
+from backend.core.errors import InvalidState, NotFound, StorageUnavailable, ValidationFailed
 from backend.core.security import read_claim, sign_claim
-from backend.core.storage import ObjectInfo, storage
-from backend.jobs import service as jobs
+from backend.core.storage import storage
 from backend.orgs.access import Actor, get_visible, visible
-from backend.videos.models import Upload, UploadState, Video, VideoStatus
+from backend.videos import ledger, quota
+from backend.videos.ledger import LATE_ARRIVAL, ObjectKind
+from backend.videos.models import OPEN_UPLOADS, Upload, UploadState, Video
+from backend.videos.multipart import part_size_for
+from backend.videos.refusals import FileTooLarge, UnsupportedType, UploadMismatch, UploadMissing
 from backend.videos.schemas import MAX_TITLE_LENGTH
-from backend.videos.service import start_processing
 
 log = structlog.get_logger(__name__)
 
@@ -37,36 +41,17 @@ ALLOWED_TYPES: Mapping[str, tuple[str, ...]] = {
     "mkv": ("video/x-matroska", "video/matroska"),
 }
 
+#: Where files sent without an account lie until somebody adopts them.
+PUBLIC_PREFIX = "upload/"
 _CLAIM = "upload"
 #: How long an object sent without an account can be adopted.
-_CLAIM_SECONDS = 7 * 24 * 3600
+CLAIM_SECONDS = 7 * 24 * 3600
 _MAX_EXTENSION_LENGTH = 16
-#: An upload that began just before its URL expired may still be running for a while.
-LATE_ARRIVAL = timedelta(minutes=15)
-
-
-class FileTooLarge(AppError):
-    status, code = 413, "file_too_large"
-
-    def __init__(self) -> None:
-        super().__init__(f"Files may be at most {settings.max_upload_size_mb} MB.")
-
-
-class UnsupportedType(AppError):
-    status, code = 415, "unsupported_type"
-    message = "Only MP4, MOV, AVI, WebM and MKV files are taken, and the type must agree with the file's extension."
-
-
-class UploadMissing(Conflict):
-    code, message = "upload_missing", "The file has not arrived in the storage. Upload it, then confirm again."
-
-
-class UploadMismatch(Conflict):
-    code, message = "upload_mismatch", "What arrived has another size than was announced. Upload the file again."
-
-
-class UploadExpired(Gone):
-    code, message = "upload_expired", "The time for this upload is over and no file arrived. Start a new upload."
+#: What one request may bring: no S3 takes more.
+_MOST_IN_ONE_REQUEST = 5 * 1024**3
+#: How long an upload sent in one request may still be on its way when its address has ended: a slow line takes hours.
+SLOW_ARRIVAL = timedelta(days=1)
+_MOST_LISTED = 100
 
 
 @dataclass(frozen=True)
@@ -80,20 +65,33 @@ class PublicUpload:
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A reserved upload, and the one request that fills it."""
+class Texts:
+    """What the sender typed; None is what was not said."""
 
-    upload: Upload
-    url: str
-    headers: dict[str, str]
+    title: str | None = None
+    description: str | None = None
 
 
 @dataclass(frozen=True)
-class Confirmed:
-    """The video of an upload; `created` is False when it had been confirmed before."""
+class Announced:
+    """A file that is about to be sent. `resumable`: in parts that are signed on demand."""
 
-    video: Video
-    created: bool
+    filename: str
+    size_bytes: int
+    content_type: str
+    resumable: bool = False
+    checksum: str | None = None
+    project_id: uuid.UUID | None = None
+    texts: Texts = Texts()
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A reserved upload; for one that is not resumable the one request that fills it."""
+
+    upload: Upload
+    url: str | None
+    headers: dict[str, str]
 
 
 def extension_of(filename: str) -> str:
@@ -123,21 +121,22 @@ async def sign_public(filename: str) -> PublicUpload:
     if not extension:
         message = "The file's name needs an extension, like holiday.mp4."
         raise ValidationFailed(message, fields={"filename": message})
-    key = f"upload/{uuid.uuid4()}.{extension}"
+    key = f"{PUBLIC_PREFIX}{uuid.uuid4()}.{extension}"
     seconds = settings.upload_url_expiration
     return PublicUpload(
         key=key,
         url=await storage.presign_put(key, expires_seconds=seconds),
-        claim=sign_claim(_CLAIM, {"key": key, "filename": filename}, _CLAIM_SECONDS),
+        claim=sign_claim(_CLAIM, {"key": key, "filename": filename}, CLAIM_SECONDS),
         expires_at=datetime.now(UTC) + timedelta(seconds=seconds),
     )
 
 
-async def adopt(*, actor: Actor, s3_key: str, claim: str, title: str | None, description: str) -> Confirmed:
-    """Make the object under `s3_key` a video in the actor's personal project. Twice by the same person: the same video.
+async def begin_adoption(*, actor: Actor, s3_key: str, claim: str, texts: Texts) -> uuid.UUID:
+    """Reserve the video that the object under `s3_key` will be, in the actor's personal project; answers the upload.
 
-    Raises ValidationFailed (a claim that is not for this key), UnsupportedType, UploadMissing, FileTooLarge,
-    UploadMismatch (an empty object), and NotFound when somebody else adopted it.
+    Twice by the same person: the same upload. Raises ValidationFailed (a claim that is not for this key),
+    UnsupportedType, UploadMissing, FileTooLarge, UploadMismatch (an empty object), and NotFound when somebody else
+    adopted it.
     """
     stated = read_claim(_CLAIM, claim)
     if stated.get("key") != s3_key:
@@ -156,6 +155,7 @@ async def adopt(*, actor: Actor, s3_key: str, claim: str, title: str | None, des
     if found.size_bytes == 0:
         raise UploadMismatch("The file that arrived is empty.")
     async with transaction() as session:
+        await quota.reserve(session, project_id=actor.personal_project_id, size_bytes=found.size_bytes)
         row = insert(Upload).values(
             project_id=actor.personal_project_id,
             owner_id=actor.user_id,
@@ -163,77 +163,161 @@ async def adopt(*, actor: Actor, s3_key: str, claim: str, title: str | None, des
             filename=stated.get("filename") or s3_key.rpartition("/")[2],
             content_type=ALLOWED_TYPES[extension][0],
             size_bytes=found.size_bytes,
+            title=texts.title,
+            description=texts.description,
+            check_at=func.now(),
             # Not known here; by then at the latest the URL it came by is no longer good.
             expires_at=func.now() + timedelta(seconds=settings.upload_url_expiration),
         )
-        upload = await session.scalar(row.on_conflict_do_nothing(index_elements=["s3_key"]).returning(Upload))
+        once = row.on_conflict_do_nothing(index_elements=["s3_key"]).returning(Upload)
+        upload: Upload | None = await session.scalar(once)
         if upload is not None:
-            return await _make_video(session, upload, found, title, description)
+            for key, seconds in ((s3_key, settings.upload_url_expiration), (final_key(upload), 0)):
+                await ledger.record(
+                    session,
+                    key=key,
+                    kind=ObjectKind.ORIGINAL,
+                    project_id=upload.project_id,
+                    video_id=upload.video_id,
+                    writable_seconds=seconds,
+                )
+            return upload.id
         # Somebody was quicker, perhaps the same person's second click.
         if (earlier := await _adopted(session, actor, s3_key)) is not None:
             return earlier
     raise NotFound
 
 
-async def _adopted(session: AsyncSession, actor: Actor, s3_key: str) -> Confirmed | None:
-    row = (await session.execute(select(Upload.owner_id, Upload.video_id).where(Upload.s3_key == s3_key))).one_or_none()
-    if row is None:
+async def _adopted(session: AsyncSession, actor: Actor, s3_key: str) -> uuid.UUID | None:
+    upload = await session.scalar(select(Upload).where(Upload.s3_key == s3_key))
+    if upload is None:
         return None
-    if row.owner_id != actor.user_id:
+    if upload.owner_id != actor.user_id:
         raise NotFound
-    return await _confirmed_before(session, actor, row.video_id)
+    return upload.id
+
+
+def final_key(upload: Upload) -> str:
+    """Where the object lies once it is a video: what came by an address that anybody may use again is copied away."""
+    if not upload.s3_key.startswith(PUBLIC_PREFIX):
+        return upload.s3_key
+    return f"videos/{upload.owner_id}/{upload.video_id}/{upload.id}.{extension_of(upload.s3_key)}"
 
 
 # --- with an account -------------------------------------------------------------------------------------------------
 
 
-async def begin(session: AsyncSession, *, actor: Actor, filename: str, size: int, content_type: str) -> Begun:
-    """Reserve a place for `size` bytes, and sign a PUT that takes exactly this size and type.
+async def begin(*, actor: Actor, file: Announced) -> Begun:
+    """Reserve a place for a file, and sign a PUT that takes exactly its size and type unless it comes in parts.
 
-    Raises FileTooLarge; UnsupportedType, also when extension and type disagree.
+    Raises FileTooLarge; UnsupportedType, also when extension and type disagree; QuotaExceeded; ValidationFailed for a
+    project one is not in; StorageUnavailable.
     """
-    if size > settings.max_upload_bytes:
+    if file.size_bytes > settings.max_upload_bytes:
         raise FileTooLarge
-    extension = extension_of(filename)
-    content_type = content_type.lower()
+    if not file.resumable and file.size_bytes > _MOST_IN_ONE_REQUEST:
+        raise FileTooLarge("More than 5 GB cannot be sent in one request. Send the file in parts.")
+    extension = extension_of(file.filename)
+    content_type = file.content_type.lower()
     if content_type not in ALLOWED_TYPES.get(extension, ()):
         raise UnsupportedType
     seconds = settings.presigned_url_expiration
+    whole = not file.resumable and tells_of_objects()
     video_id = uuid.uuid4()
-    upload = Upload(
-        id=uuid.uuid4(),
-        project_id=actor.personal_project_id,
-        owner_id=actor.user_id,
-        video_id=video_id,
-        s3_key=f"videos/{actor.user_id}/{video_id}/{uuid.uuid4()}.{extension}",
-        filename=filename,
+    async with transaction() as session:
+        project_id = project_for(actor, file.project_id)
+        await quota.reserve(session, project_id=project_id, size_bytes=file.size_bytes)
+        upload = Upload(
+            id=uuid.uuid4(),
+            project_id=project_id,
+            owner_id=actor.user_id,
+            video_id=video_id,
+            s3_key=f"videos/{actor.user_id}/{video_id}/{uuid.uuid4()}.{extension}",
+            filename=file.filename,
+            content_type=content_type,
+            size_bytes=file.size_bytes,
+            resumable=file.resumable,
+            part_size=part_size_for(file.size_bytes) if file.resumable else file.size_bytes,
+            checksum=file.checksum,
+            title=file.texts.title,
+            description=file.texts.description,
+            expires_at=func.now()
+            + (timedelta(days=settings.upload_keep_days) if file.resumable else timedelta(seconds=seconds)),
+            check_at=func.now() + timedelta(seconds=settings.upload_sweep_seconds),
+        )
+        session.add(upload)
+        await session.flush()
+        await session.refresh(upload)
+        await ledger.record(
+            session,
+            key=upload.s3_key,
+            kind=ObjectKind.ORIGINAL,
+            project_id=project_id,
+            video_id=video_id,
+            writable_seconds=seconds,
+        )
+    if whole:
+        url = await storage.presign_put(
+            upload.s3_key, expires_seconds=seconds, content_type=content_type, size_bytes=file.size_bytes, only_new=True
+        )
+        return Begun(upload, url, {"Content-Type": content_type, "If-None-Match": "*"})
+    try:
+        upload.storage_upload_id = await storage.create_multipart(upload.s3_key, content_type=content_type)
+    except StorageUnavailable:
+        async with transaction() as session:  # nobody will use this place: it must not count
+            await session.execute(update(Upload).where(Upload.id == upload.id).values(_GIVEN_UP))
+            await ledger.bury(session, [upload.s3_key])
+        raise
+    async with transaction() as session:
+        named = {"storage_upload_id": upload.storage_upload_id}
+        await session.execute(update(Upload).where(Upload.id == upload.id).values(named))
+    if file.resumable:
+        return Begun(upload, None, {})
+    url = await storage.presign_part(
+        upload.s3_key,
+        upload.storage_upload_id,
+        1,
+        size_bytes=file.size_bytes,
+        expires_seconds=seconds,
         content_type=content_type,
-        size_bytes=size,
-        expires_at=func.now() + timedelta(seconds=seconds),
     )
-    session.add(upload)
-    await session.flush()
-    await session.refresh(upload)
-    url = await storage.presign_put(upload.s3_key, expires_seconds=seconds, content_type=content_type, size_bytes=size)
     # Content-Length is signed as well; a browser sets it by itself and lets nobody else do so.
     return Begun(upload, url, {"Content-Type": content_type})
 
 
-async def confirm(*, actor: Actor, video_id: uuid.UUID, title: str | None, description: str) -> Confirmed:
-    """The bytes are said to be there: look, and make the video and its job. Again: the same video.
+async def change(session: AsyncSession, *, actor: Actor, upload_id: uuid.UUID, changes: Mapping[str, object]) -> Upload:
+    """Keep what was typed (title, description, project_id) with an upload that is not yet a video.
 
-    Raises NotFound, UploadMissing, UploadMismatch, UploadExpired, InvalidState (given up before), StorageUnavailable.
+    Raises NotFound, InvalidState, ValidationFailed, QuotaExceeded.
     """
-    async with transaction() as session:
-        upload = await _reserved(session, actor, video_id)
-        if upload.state == UploadState.COMPLETED:
-            return await _confirmed_before(session, actor, video_id)
-    found = await storage.head(upload.s3_key)
-    async with transaction() as session:
-        outcome = await _settle(session, actor, video_id, found, title, description)
-    if isinstance(outcome, AppError):
-        raise outcome
-    return outcome
+    upload = await get_visible(session, Upload, actor, upload_id, for_update=True)
+    if upload.state in (UploadState.COMPLETED, UploadState.CANCELLED):
+        raise InvalidState("This upload has ended. Change the video instead.")
+    for name in ("title", "description"):
+        if name in changes:
+            setattr(upload, name, changes[name])
+    project_id = changes.get("project_id")
+    if isinstance(project_id, uuid.UUID) and project_id != upload.project_id:
+        await quota.reserve(session, project_id=project_for(actor, project_id), size_bytes=upload.size_bytes or 0)
+        upload.project_id = project_id
+    return upload
+
+
+async def list_open(session: AsyncSession, *, actor: Actor) -> Sequence[Upload]:
+    """One's own uploads that can go on, newest first; at most a hundred."""
+    mine = visible(Upload, actor).where(
+        Upload.owner_id == actor.user_id,
+        Upload.state.in_(OPEN_UPLOADS),
+        Upload.expires_at > func.now(),
+    )
+    return (await session.scalars(mine.order_by(Upload.created_at.desc(), Upload.id).limit(_MOST_LISTED))).all()
+
+
+async def duplicates(session: AsyncSession, *, actor: Actor, checksum: str) -> Sequence[Video]:
+    """The videos one can see whose file had this checksum, newest first."""
+    same = visible(Upload, actor).with_only_columns(Upload.video_id).where(Upload.checksum == checksum)
+    found = visible(Video, actor).where(Video.id.in_(same.scalar_subquery()))
+    return (await session.scalars(found.order_by(Video.created_at.desc()).limit(10))).all()
 
 
 async def abort(session: AsyncSession, *, actor: Actor, upload_id: uuid.UUID) -> None:
@@ -243,93 +327,45 @@ async def abort(session: AsyncSession, *, actor: Actor, upload_id: uuid.UUID) ->
         raise InvalidState("This upload is already a video. Delete the video instead.")
     if upload.state == UploadState.CANCELLED:
         return
-    upload.state = UploadState.CANCELLED
-    key = upload.s3_key
-    # What arrives after this, on the URL that is still good, is removed when the URL is not.
-    await jobs.start(
-        session,
-        kind="purge_objects",
-        project_id=upload.project_id,
-        owner_id=upload.owner_id,
-        args={"keys": [key]},
-        run_at=upload.expires_at + LATE_ARRIVAL,
-    )
+    for name, value in _GIVEN_UP.items():
+        setattr(upload, name, value)
+    keys = sorted({upload.s3_key, final_key(upload)})
+    # What arrives after this, on a URL that is still good, is removed when the URL is not.
+    await ledger.bury(session, keys)
 
     async def remove() -> None:
-        await storage.delete([key])
+        await ledger.remove_buried(keys)
 
     after_commit(session, remove)
+
+
+_GIVEN_UP: dict[str, object] = {"state": UploadState.CANCELLED, "check_at": None}
 
 
 def state_of(upload: Upload) -> UploadState:
     """The state to show: an open upload whose time is over is expired, whether or not anybody has noted it."""
     state = UploadState(upload.state)
-    return UploadState.EXPIRED if state == UploadState.WAITING and upload.expires_at < datetime.now(UTC) else state
+    over = state in (UploadState.WAITING, UploadState.UPLOADING) and upload.expires_at < datetime.now(UTC)
+    return UploadState.EXPIRED if over else state
 
 
-async def _reserved(session: AsyncSession, actor: Actor, video_id: uuid.UUID, *, for_update: bool = False) -> Upload:
-    query = visible(Upload, actor).where(Upload.video_id == video_id)
-    upload = await session.scalar(query.with_for_update() if for_update else query)
-    if upload is None:
-        raise NotFound
-    return upload
+def kept_until(upload: Upload) -> datetime:
+    """When what has arrived of an upload is given up: nothing can be on its way any more."""
+    return upload.expires_at + (LATE_ARRIVAL if upload.resumable else SLOW_ARRIVAL)
 
 
-async def _settle(
-    session: AsyncSession,
-    actor: Actor,
-    video_id: uuid.UUID,
-    found: ObjectInfo | None,
-    title: str | None,
-    description: str,
-) -> Confirmed | AppError:
-    # Answers an error instead of raising it, so that what it says of the upload is committed.
-    upload = await _reserved(session, actor, video_id, for_update=True)
-    if upload.state == UploadState.COMPLETED:
-        return await _confirmed_before(session, actor, video_id)
-    if upload.state == UploadState.CANCELLED:
-        return InvalidState("This upload was given up. Start a new one.")
-    if found is None:
-        if not await session.scalar(select(Upload.expires_at < func.now()).where(Upload.id == upload.id)):
-            return UploadMissing()
-        upload.state = UploadState.EXPIRED
-        return UploadExpired()
-    if found.size_bytes != upload.size_bytes:
-        upload.state, upload.error_code, upload.error_message = (
-            UploadState.FAILED,
-            UploadMismatch.code,
-            UploadMismatch.message,
-        )
-        log.info("upload.mismatch", upload_id=str(upload.id), announced=upload.size_bytes, found=found.size_bytes)
-        return UploadMismatch()
-    return await _make_video(session, upload, found, title, description)
+def tells_of_objects() -> bool:
+    """Whether a file in one request is stored as an object of its own: only of those the storage tells us at once.
+
+    Such a PUT must carry `If-None-Match: *`, so it takes a storage that keeps to it.
+    """
+    return bool(settings.storage_events_token.get_secret_value()) and capabilities.current().if_none_match
 
 
-async def _make_video(
-    session: AsyncSession, upload: Upload, found: ObjectInfo, title: str | None, description: str
-) -> Confirmed:
-    upload.state, upload.completed_at = UploadState.COMPLETED, func.now()
-    upload.error_code = upload.error_message = None
-    video = Video(
-        id=upload.video_id,
-        project_id=upload.project_id,
-        owner_id=upload.owner_id,
-        title=title or title_of(upload.filename),
-        description=description,
-        status=VideoStatus.UPLOADED,
-        filename=upload.filename,
-        content_type=ALLOWED_TYPES[extension_of(upload.s3_key)][0],
-        size_bytes=found.size_bytes,
-        s3_key=upload.s3_key,
-        etag=found.etag,
-    )
-    session.add(video)
-    await session.flush()
-    job = await start_processing(session, video)
-    await session.refresh(video)
-    log.info("video.created", video_id=str(video.id), job_id=str(job.id), size_bytes=video.size_bytes)
-    return Confirmed(video, created=True)
-
-
-async def _confirmed_before(session: AsyncSession, actor: Actor, video_id: uuid.UUID) -> Confirmed:
-    return Confirmed(await get_visible(session, Video, actor, video_id), created=False)
+def project_for(actor: Actor, project_id: uuid.UUID | None) -> uuid.UUID:
+    """The project to put a video into: one's own unless another is named. Raises ValidationFailed."""
+    if project_id is None:
+        return actor.personal_project_id
+    if project_id not in actor.project_ids:
+        raise ValidationFailed(fields={"project_id": "There is no such project, or you are not in it"})
+    return project_id

@@ -4,7 +4,24 @@ from backend.core import words
 from backend.jobs.words import STAGES
 from backend.videos.models import Video, VideoStatus
 
-STAGES.update(probe="Reading metadata", poster="Making the poster")
+STAGES.update(
+    probe="Reading metadata",
+    poster="Making the poster",
+    preview="Making the preview",
+    remux="Repacking for browsers",
+    transcode="Converting for browsers",
+    ladder="Making sizes for streaming",
+    store="Storing the result",
+)
+
+#: What a step of processing is called in the history: at work, done, failed.
+STEPS = {
+    "process_video": ("Reading metadata", "Metadata read", "The file could not be read"),
+    "make_poster": ("Making the poster", "Poster made", "No poster could be made"),
+    "make_preview": ("Making the preview", "Preview made", "No preview could be made"),
+    "make_rendition": ("Converting for browsers", "Converted for browsers", "The conversion failed"),
+    "make_ladder": ("Making sizes for streaming", "Sizes for streaming made", "No sizes for streaming could be made"),
+}
 
 _CONTAINERS = {"mp4": "MP4", "mov": "QuickTime", "matroska": "MKV", "webm": "WebM", "avi": "AVI", "mpegts": "MPEG-TS"}
 _CODECS = {
@@ -71,6 +88,11 @@ def facts(video: Video) -> list[Fact]:
 def technical(video: Video) -> list[Fact]:
     """The rest, for those who look closely."""
     found: list[Fact] = []
+    if video.not_playable_reason:
+        found.append(("As it was sent", video.not_playable_reason))
+    if video.rendition_kind:
+        made = "A repacked copy" if video.rendition_kind == "remux" else "A converted copy"
+        found.append(("What plays", f"{made}, {words.filesize(video.rendition_size_bytes or 0)}"))
     if video.coded_width and video.coded_height:
         found.append(("Coded picture", f"{video.coded_width} × {video.coded_height}"))
     if video.rotation is not None:

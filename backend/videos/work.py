@@ -5,14 +5,15 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.jobs import progress
-from backend.jobs import service as jobs
-from backend.jobs.models import LIVE_STATES, Job
+from backend.jobs.models import LIVE_STATES, Job, JobState
+from backend.jobs.progress import State
+from backend.jobs.queries import find_jobs
 from backend.jobs.schemas import JobOut
 from backend.orgs.access import Actor, visible
+from backend.videos import family
 from backend.videos.models import Video, VideoCount, VideoStatus
 
 #: Videos in work that are looked at; the page says how many more there are.
@@ -26,6 +27,7 @@ class Work:
     video_id: uuid.UUID
     title: str
     job: JobOut
+    has_poster: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,28 +73,31 @@ async def _in_work(session: AsyncSession, actor: Actor) -> list[Work]:
     rows = (
         await session.execute(
             visible(Video, actor)
-            .with_only_columns(Video.title, Job)
+            .with_only_columns(Video.title, Video.poster_key, Job)
             .join(Job, Job.id == Video.job_id)
-            .where(Video.status == VideoStatus.PROCESSING, Job.state.in_(LIVE_STATES))
+            .where(Video.status == VideoStatus.PROCESSING, or_(Job.state.in_(LIVE_STATES), Job.unsettled))
             .order_by(Job.state.desc(), Job.priority, Job.run_at, Job.id)
             .limit(MOST)
         )
     ).all()
-    shown = await jobs.public_many(session, [job for _, job in rows])
-    states = await progress.freshen([progress.state_of(job, out) for (_, job), out in zip(rows, shown, strict=True)])
-    return [
-        Work(state.job.video_id, title, state.job)
-        for (title, _), state in zip(rows, states, strict=True)
-        if state.job.video_id is not None
+    states = await family.whole_many(session, [row.Job for row in rows])
+    work = [
+        Work(state.job.video_id, row.title, state.job, has_poster=row.poster_key is not None)
+        for row, state in zip(rows, states, strict=True)
+        if state is not None and state.job.video_id is not None
     ]
+    return sorted(work, key=lambda each: each.job.status != JobState.RUNNING)
 
 
-async def job_of(session: AsyncSession, video: Video) -> progress.State | None:
-    """The video's job while it is in work, else None."""
-    if video.status != VideoStatus.PROCESSING or video.job_id is None:
-        return None
-    job = await jobs.find_job(session, video.job_id)
-    if job is None or job.state not in LIVE_STATES:
-        return None
-    state = progress.state_of(job, await jobs.public(session, job))
-    return (await progress.freshen([state]))[0]
+async def states_of(session: AsyncSession, videos: Sequence[Video]) -> dict[uuid.UUID, State]:
+    """How the processing of each video stands that is in work, in the shape of its first job, by the videos' ids."""
+    in_work = [video for video in videos if video.status == VideoStatus.PROCESSING and video.job_id is not None]
+    roots = {job.id: job for job in await find_jobs(session, [each.job_id for each in in_work if each.job_id])}
+    there = [(video, roots[video.job_id]) for video in in_work if video.job_id in roots]
+    states = await family.whole_many(session, [root for _, root in there])
+    return {video.id: state for (video, _), state in zip(there, states, strict=True) if state is not None}
+
+
+async def state_of(session: AsyncSession, video: Video) -> State | None:
+    """The same for one video; None when it is not in work."""
+    return (await states_of(session, [video])).get(video.id)

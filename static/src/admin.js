@@ -4,7 +4,7 @@
 import htmx from 'htmx.org';
 
 import { confirm } from './ui/confirm.js';
-import { toast } from './ui/toasts.js';
+import { lasting, toast } from './ui/toasts.js';
 
 const TICK_MS = 2_000;
 const TYPING_MS = 300;
@@ -13,11 +13,25 @@ const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-d
 
 // --- fresh parts ------------------------------------------------------------------------------------------------------
 
+let pressed = false; // a part that is replaced between press and release would swallow the click
+let leaving = false; // what fails because the page ends is no failure
+addEventListener('pointerdown', () => { pressed = true; }, true);
+addEventListener('keydown', (event) => { pressed ||= event.key === ' ' || event.key === 'Enter'; }, true);
+for (const name of ['pointerup', 'pointercancel', 'keyup', 'blur']) addEventListener(name, release, true);
+addEventListener('pointermove', (event) => event.buttons || (pressed && release(event)), true);
+addEventListener('pagehide', () => { leaving = true; });
+addEventListener('pageshow', () => { leaving = false; });
+
+function release({ type, target }) {
+  if (type === 'blur' && target !== window) return;
+  setTimeout(() => { pressed = false; }); // the click comes after
+}
+
 const shown = new WeakMap(); // element → the markup it was made of
 const asking = new Set();
 
 function isBusy() {
-  return document.hidden || document.querySelector(BUSY) || document.querySelector('#jobs.htmx-request');
+  return pressed || document.hidden || document.querySelector(BUSY) || document.querySelector('#jobs.htmx-request');
 }
 
 function tick() {
@@ -60,6 +74,7 @@ function replace(root, fresh) {
   }
   if (held && document.activeElement === document.body) document.getElementById(held)?.focus({ preventScroll: true });
   showSelection();
+  if (!document.querySelector('.job-rows')) document.querySelector('#show-newer')?.click(); // nothing there to lose
 }
 
 setInterval(tick, TICK_MS);
@@ -108,9 +123,19 @@ function find() {
 
 const picked = new Set();
 const VERBS = {
-  retry: { ask: 'Retry', done: 'queued again', kind: 'plain', none: 'There is no failed job to retry.' },
-  cancel: { ask: 'Cancel', done: 'cancelled or stopping', kind: 'danger', none: 'There is no waiting or running job to cancel.' },
+  retry: { ask: (what) => `Retry ${what}`, of: () => 'failed', done: 'queued again', kind: 'plain', none: 'There is no failed job to retry.' },
+  restart: { ask: (what) => `Start ${what} again`, of: () => 'cancelled', done: 'started again', kind: 'plain', none: 'There is no cancelled job to start again.' },
+  cancel: {
+    ask: (what) => `Cancel ${what}`,
+    of: (state) => ({ queued: 'waiting', running: 'running' })[state] ?? 'waiting and running',
+    done: 'cancelled or stopping',
+    kind: 'danger',
+    none: 'There is no waiting or running job to cancel.',
+  },
 };
+let acting = false;
+
+addEventListener('beforeunload', (event) => acting && event.preventDefault());
 
 document.addEventListener('change', (event) => {
   if (event.target.matches('[data-pick]')) {
@@ -153,7 +178,7 @@ document.addEventListener('click', async (event) => {
   try {
     await actOnMany(button);
   } catch (error) {
-    toast({ kind: 'error', message: error.message });
+    if (!leaving) toast({ kind: 'error', message: error.message });
   } finally {
     button.removeAttribute('aria-busy');
     tick();
@@ -175,22 +200,42 @@ async function actOnMany(button) {
   const said = `${found.exact ? '' : 'more than '}${jobs(found.number)}`;
   const chosen = Object.entries(filter).filter(([name]) => name !== 'state').map(([name, value]) => `${name}: ${value}`);
   const text = what.ids ? 'Those you have selected. Jobs that have moved on are left alone.'
-    : chosen.length ? `All that match ${chosen.join(', ')}.` : 'All of every queue, project and owner.';
-  const yes = { confirm: `${verb.ask} ${said}?`, confirmText: text, confirmOk: `${verb.ask} ${said}`, confirmKind: verb.kind };
-  if (!(await confirm(yes))) return;
-  let done = 0;
-  let skipped = 0;
-  let answer = { cursor: null };
-  do {
-    answer = await ask('/api/admin/jobs/bulk', { action, ...what, cursor: answer.cursor });
-    done += answer.done;
-    skipped += answer.skipped;
-    if (answer.more) toast({ message: `${jobs(done)} so far…` });
-  } while (answer.more);
+    : `All ${verb.of(filter.state)} jobs ${chosen.length ? `that match ${chosen.join(', ')}` : 'of every queue, project and owner'}.`;
+  const asked = verb.ask(said);
+  const keep = action === 'cancel' ? { confirmKeep: found.number === 1 ? 'Keep it' : 'Keep them' } : {};
+  if (!(await confirm({ confirm: `${asked}?`, confirmText: text, confirmOk: asked, confirmKind: verb.kind, ...keep }))) return;
+  const { done, skipped } = await carryOut(verb, { action, ...what }, said.replace(/ jobs?$/, ''));
   picked.clear();
   const rest = skipped ? ` ${jobs(skipped)} could not be: what they worked on has moved on.` : '';
   toast({ kind: done ? 'good' : 'error', message: `${done ? jobs(done) : 'No job'} ${done > 1 ? 'were' : 'was'} ${verb.done}.${rest}` });
   document.body.dispatchEvent(new CustomEvent('admin:changed'));
+}
+
+/** Ask for lot after lot until all is done. An error says how much was. */
+async function carryOut(verb, order, number) {
+  let done = 0;
+  let skipped = 0;
+  let answer = {};
+  const progress = lasting();
+  acting = true;
+  try {
+    do {
+      progress.say(
+        `${(done + skipped).toLocaleString('en')} of ${number} so far. Stay on this page.`,
+        `The page was left: ${done.toLocaleString('en')} of ${number} jobs, or a few more, were ${verb.done}. Do it again to go on.`,
+      );
+      answer = await ask('/api/admin/jobs/bulk', { ...order, cursor: answer.cursor, order: answer.order });
+      done += answer.done;
+      skipped += answer.skipped;
+    } while (answer.more);
+  } catch (error) {
+    if (leaving || !(done + skipped)) throw error;
+    throw new Error(`${done.toLocaleString('en')} of ${number} jobs were ${verb.done}, then: ${error.message} Do it again to go on.`);
+  } finally {
+    acting = false;
+    if (!leaving) progress.end();
+  }
+  return { done, skipped };
 }
 
 function jobs(number) {
@@ -200,7 +245,7 @@ function jobs(number) {
 async function ask(url, body) {
   const options = body ? { method: 'POST', body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } } : {};
   const answer = await fetch(url, { ...options, headers: { Accept: 'application/json', ...options.headers } }).catch(() => {
-    throw new Error('The server did not answer. Check your connection and try again.');
+    throw new Error('The server did not answer. Check your connection.');
   });
   const said = await answer.json();
   if (!answer.ok) throw new Error(said.error?.message ?? 'That did not work.');

@@ -3,6 +3,7 @@ import htmx from 'htmx.org';
 
 import { confirm } from './ui/confirm.js';
 import { memory } from './ui/dom.js';
+import { startScrubbing } from './ui/scrub.js';
 
 const TYPING_MS = 250;
 const root = document.documentElement;
@@ -21,6 +22,7 @@ document.addEventListener('click', (event) => {
 });
 document.addEventListener('htmx:load', showView);
 showView();
+startScrubbing();
 
 function showView() {
   for (const button of document.querySelectorAll('[data-view-choice]')) {

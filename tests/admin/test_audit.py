@@ -1,9 +1,12 @@
 """The audit log only grows, and is written with the deed or not at all."""
 
+import re
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from backend.admin import pages
 from backend.core.db import transaction
 from backend.orgs import audit
 from tests.admin.conftest import People
@@ -62,3 +65,28 @@ async def test_the_log_is_read_in_pages(people: People) -> None:
         if before is None:
             break
     assert seen == ["6", "5", "4", "3", "2", "1", "0"]
+
+
+async def test_the_page_shows_an_order_of_many_lots_as_one_and_can_be_narrowed(
+    people: People, busy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = {"action": "cancel", "filter": {"kind": busy}}
+    done = (await people.admin.client.post("/api/admin/jobs/bulk", json=order)).json()
+    assert (done["done"], done["more"]) == (300, False)
+    await people.admin.client.post("/api/admin/queues/media/pause")
+    page = (await people.auditor.browser.get("/admin/audit")).text
+    assert page.count('id="deed-') == 2
+    assert "Cancelled 300 jobs" in page
+    assert f"kind: {busy}" in page
+    only = (await people.auditor.browser.get("/admin/audit?action=queue.pause")).text
+    assert only.count('id="deed-') == 1
+    assert "Paused the queue media" in only
+    nobody = (await people.auditor.browser.get("/admin/audit?email=nobody@example.org")).text
+    assert "Nothing was done" in nobody
+    monkeypatch.setattr(pages, "AUDIT_SIZE", 1)
+    first = (await people.auditor.browser.get("/admin/audit")).text
+    older = re.search(r'rel="next" href="([^"]+)"', first)
+    assert older is not None
+    second = (await people.auditor.browser.get(older[1])).text
+    assert ("Paused the queue media" in first, "Cancelled 300 jobs" in second) == (True, True)
+    assert 'rel="next"' not in second

@@ -94,7 +94,7 @@ async def test_a_running_job_is_cancelled_from_its_row(
     await shown.get_by_role("button", name=re.compile("^Cancel")).click()
     question = page.get_by_role("dialog", name="Cancel this job?")
     await question.get_by_role("button", name="Cancel the job").click()
-    await expect(page.locator(".toast")).to_contain_text("The job is being cancelled.")
+    await expect(page.locator(".toast")).to_contain_text("The job is told to stop.")
     await expect(shown).to_contain_text("Cancelled")
     assert (await mine.read(job.id)).state == JobState.CANCELLED
     await expect(page.locator("#deeds")).to_contain_text("Cancelled a job")
@@ -121,17 +121,17 @@ async def test_a_failed_job_is_retried_on_its_own_page(visitor: Visitor, page: P
 async def test_all_failed_jobs_that_match_are_retried_with_their_number_before_and_after(
     visitor: Visitor, page: Page, mine: Jobs
 ) -> None:
-    await many(mine, 1000, kind="purge_objects", queue="nobody")
+    await many(mine, 1000, kind="make_preview", queue="nobody")
     await many(mine, 50, kind="purge_video", queue="nobody")
     await visitor.open("/admin/queue")
     await page.get_by_role("link", name="Failed", exact=True).click()
     await expect(page.locator(".job-rows .c-state").get_by_text("Failed")).to_have_count(50)
     await page.get_by_role("button", name="Kind: all").click()
-    await page.get_by_role("menuitemradio", name="Purge objects").click()
-    await expect(page).to_have_url(re.compile("state=failed&kind=purge_objects"))
+    await page.get_by_role("menuitemradio", name="Make preview").click()
+    await expect(page).to_have_url(re.compile("state=failed&kind=make_preview"))
     await page.get_by_role("button", name="Retry all failed that match").click()
     question = page.get_by_role("dialog", name="Retry 200 jobs?")
-    await expect(question).to_contain_text("All that match kind: purge_objects.")
+    await expect(question).to_contain_text("All failed jobs that match kind: make_preview.")
     await question.get_by_role("button", name="Retry 200 jobs").click()
     await expect(page.get_by_text("200 jobs were queued again.")).to_be_visible(timeout=60_000)
     await expect(page.locator(".job-rows .c-state").get_by_text("Waiting")).to_have_count(50)

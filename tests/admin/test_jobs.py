@@ -11,6 +11,7 @@ from backend.core.queue import registry
 from backend.jobs import leases
 from backend.jobs.models import JobState
 from backend.jobs.running import JobError
+from backend.orgs import audit
 from tests.admin.conftest import People, many
 from tests.jobs.conftest import Declare, Jobs, jobs_of
 
@@ -153,6 +154,7 @@ async def test_all_failed_jobs_that_match_are_retried_and_no_others(
     await many(jobs, 1000, kind=mine)
     await many(jobs, 100, kind=other)
     said = await bulk(people, action="retry", filter={"kind": mine})
+    order = said.pop("order")
     assert said == {"done": 200, "skipped": 0, "more": False, "cursor": None}
     assert await counted(people, kind=mine, state="failed") == 0
     assert await counted(people, kind=mine, state="queued") == 300
@@ -160,6 +162,7 @@ async def test_all_failed_jobs_that_match_are_retried_and_no_others(
     entries = (await people.admin.client.get("/api/admin/audit")).json()["entries"]
     assert sum(entry["detail"]["number"] for entry in entries) == 200
     assert {(entry["action"], entry["detail"]["filter"]["kind"]) for entry in entries} == {("jobs.retry", mine)}
+    assert {entry["object_id"] for entry in entries} == {order}
 
 
 async def test_all_unfinished_jobs_that_match_are_cancelled(people: People, busy: str) -> None:
@@ -186,7 +189,8 @@ async def test_a_job_whose_work_was_queued_anew_is_skipped(people: People, jobs:
     new = await jobs.start(kind, dedupe_key="the same work")
     other = declare()
     await failed(jobs, other)
-    assert await bulk(people, action="retry", filter={}) == {"done": 1, "skipped": 1, "more": False, "cursor": None}
+    said = await bulk(people, action="retry", filter={})
+    assert (said["done"], said["skipped"], said["more"]) == (1, 1, False)
     assert ((await jobs.read(old)).state, (await jobs.read(new.id)).state) == (JobState.FAILED, JobState.QUEUED)
 
 
@@ -194,14 +198,18 @@ async def test_a_long_bulk_action_goes_on_where_it_stopped(
     people: People, busy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "BULK_SECONDS", 0.0)
-    done, cursor, rounds = 0, None, 0
+    done, rounds = 0, 0
+    on: dict[str, Any] = {}
     while True:
-        said = await bulk(people, action="retry", filter={}, cursor=cursor)
-        done, cursor, rounds = done + said["done"], said["cursor"], rounds + 1
+        said = await bulk(people, action="retry", filter={}, **on)
+        done, on, rounds = done + said["done"], {"cursor": said["cursor"], "order": said["order"]}, rounds + 1
         if not said["more"]:
             break
     assert (done, rounds) == (600, 13)
     assert await counted(people, state="failed") == 0
+    async with transaction() as session:
+        (deed,) = await audit.deeds(session, limit=10)
+    assert (deed.entry.action, deed.number) == ("jobs.retry", 600), "many lots are one deed"
 
 
 @pytest.mark.parametrize("body", [{"action": "retry"}, {"action": "retry", "ids": [], "filter": {}}, {"action": "x"}])

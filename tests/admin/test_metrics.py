@@ -115,9 +115,26 @@ async def test_without_a_token_only_this_machine_reads_them(
 ) -> None:
     assert (await client.get("/metrics")).status_code == 403
     assert (await people.admin.client.get("/metrics")).status_code == 403, "a role opens the pages, not this"
-    proxied = await prometheus.get("/metrics", headers={"X-Forwarded-For": "127.0.0.1"})
-    assert proxied.status_code == 403, "what comes through a proxy comes from elsewhere"
+    for trace in (
+        "X-Forwarded-For",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Host",
+        "Forwarded",
+        "Via",
+        "CF-Ray",
+        "X-Real-IP",
+    ):
+        proxied = await prometheus.get("/metrics", headers={trace: "127.0.0.1"})
+        assert proxied.status_code == 403, "what comes through a proxy comes from elsewhere"
+    assert (await prometheus.get("/metrics", headers={"Host": "videos.example.org"})).status_code == 403
     assert (await prometheus.get("/metrics")).status_code == 200
+
+
+@pytest.mark.parametrize("address", ["::1", "::ffff:127.0.0.1"])
+async def test_this_machine_is_known_by_its_other_addresses_too(app: FastAPI, people: People, address: str) -> None:
+    transport = httpx.ASGITransport(app, client=(address, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as client:
+        assert (await client.get("/metrics")).status_code == 200
 
 
 async def test_with_a_token_whoever_has_it_reads_them(

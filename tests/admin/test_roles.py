@@ -11,6 +11,10 @@ from fastapi.routing import APIRoute
 from sqlalchemy import select
 
 from backend.admin import api, pages
+from backend.admin.doctor import api as doctor_api
+from backend.admin.doctor import pages as doctor_pages
+from backend.admin.storage import api as storage_api
+from backend.admin.storage import pages as storage_pages
 from backend.core.db import transaction
 from backend.orgs.models import AuditEntry
 from tests.admin.conftest import People, give_role
@@ -26,23 +30,40 @@ READS: list[tuple[str, int]] = [
     (f"/api/admin/jobs/{NOBODY}", 404),
     ("/api/admin/workers", 200),
     ("/api/admin/audit", 200),
+    ("/api/admin/users?email=nobody@example.org", 200),
+    ("/admin", 303),
+    ("/admin/audit", 200),
     ("/admin/queue", 200),
     ("/admin/queue/now", 200),
     ("/admin/queue/rows", 200),
     (f"/admin/jobs/{NOBODY}", 404),
     (f"/admin/jobs/{NOBODY}/now", 404),
+    ("/api/admin/doctor", 200),
+    ("/api/admin/doctor/stream", 200),
+    ("/admin/doctor", 200),
+    ("/admin/doctor/findings", 200),
+    ("/api/admin/storage", 200),
+    ("/admin/storage", 200),
+    ("/admin/storage/findings", 200),
 ]
 WRITES: list[tuple[str, str, Any, int]] = [
     ("POST", "/api/admin/queues/media/pause", None, 204),
     ("POST", "/api/admin/queues/media/resume", None, 204),
     ("POST", f"/api/admin/jobs/{NOBODY}/retry", None, 404),
     ("POST", f"/api/admin/jobs/{NOBODY}/cancel", None, 404),
+    ("POST", f"/api/admin/jobs/{NOBODY}/restart", None, 404),
     ("POST", "/api/admin/jobs/bulk", {"action": "retry", "filter": {}}, 200),
     ("PATCH", f"/api/admin/users/{NOBODY}", {"roles": []}, 404),
     ("POST", "/admin/queues/media/pause", None, 204),
     ("POST", "/admin/queues/media/resume", None, 204),
     ("POST", f"/admin/jobs/{NOBODY}/retry", None, 404),
     ("POST", f"/admin/jobs/{NOBODY}/cancel", None, 404),
+    ("POST", "/api/admin/doctor", None, 200),
+    ("POST", "/api/admin/doctor/browser", None, 200),
+    ("POST", "/admin/doctor/findings", None, 200),
+    ("POST", "/admin/doctor/browser", {}, 422),
+    ("POST", "/api/admin/storage/mend", None, 200),
+    ("POST", "/admin/storage/findings", None, 200),
 ]
 
 
@@ -77,8 +98,15 @@ async def test_only_admins_may_act(
 
 
 def test_no_route_is_missing_from_the_matrix(app: FastAPI) -> None:
-    tried = {("GET", path) for path, _ in READS} | {(method, path) for method, path, _, _ in WRITES}
-    for router in (api.router, pages.router):
+    tried = {("GET", path.partition("?")[0]) for path, _ in READS} | {(method, path) for method, path, _, _ in WRITES}
+    for router in (
+        api.router,
+        pages.router,
+        doctor_api.router,
+        doctor_pages.router,
+        storage_api.router,
+        storage_pages.router,
+    ):
         for route in router.routes:
             assert isinstance(route, APIRoute)
             for method in route.methods or ():
@@ -138,6 +166,14 @@ async def test_two_admins_cannot_take_the_role_from_each_other_at_once(make_user
         second.client.patch(f"/api/admin/users/{first.id}", json={"roles": []}),
     )
     assert sorted(answer.status_code for answer in answers) in ([200, 403], [200, 409])
+
+
+async def test_an_account_is_found_by_its_whole_address_to_give_it_roles(people: People) -> None:
+    found = await people.admin.client.get("/api/admin/users", params={"email": people.user.email.upper()})
+    assert [user["id"] for user in found.json()["users"]] == [people.user.id]
+    part = await people.admin.client.get("/api/admin/users", params={"email": people.user.email[:6]})
+    assert part.json() == {"users": []}
+    assert (await people.admin.client.get("/api/admin/users")).status_code == 422
 
 
 @pytest.mark.parametrize("roles", [["king"], "admin", None, [1], ["admin"] * 11])

@@ -1,13 +1,18 @@
 """One place commits, and what follows a commit never undoes it."""
 
+import asyncio
+
 import httpx
 import pytest
 from fastapi import FastAPI, Request
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from backend.core import db
 from backend.core.db import after_commit, database, transaction
 from backend.core.web import install_error_handlers
+from tests.conftest import free_port
 
 
 async def test_hooks_run_after_the_commit_in_order(app: FastAPI) -> None:
@@ -56,6 +61,34 @@ async def test_a_failing_hook_does_not_fail_what_is_committed(app: FastAPI) -> N
         after_commit(session, broken)
         after_commit(session, fine)
     assert ran == ["ran"]
+
+
+async def test_hooks_that_hang_are_given_up_together(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db, "HOOKS_SECONDS", 0.2)
+    began: list[int] = []
+
+    async def hang() -> None:
+        began.append(1)
+        await asyncio.sleep(60)
+
+    async with asyncio.timeout(20):
+        async with transaction() as session:
+            for _ in range(50):
+                after_commit(session, hang)
+    assert len(began) == 1
+
+
+def test_only_errors_of_the_database_tell_that_it_is_away() -> None:
+    for error in (FileNotFoundError("a file"), ConnectionResetError("a storage"), TimeoutError()):
+        assert not db.is_away(error)
+
+
+async def test_a_database_that_refuses_connections_is_away(app: FastAPI) -> None:
+    nobody = create_async_engine(f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/none")
+    with pytest.raises(OSError) as caught:  # noqa: PT011  # the driver's own
+        async with nobody.connect():
+            pass
+    assert db.is_away(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,26 @@ async def test_a_lost_connection_is_made_again_and_readers_are_told(hub: Hub) ->
             await hear(hub, reader)
 
 
+@pytest.mark.parametrize("noise", ["not json", "[]", "7", '{"topics": 1, "payload": {}}', '{"topics": ["a"]}'])
+async def test_a_message_that_is_no_event_is_passed_over(hub: Hub, noise: str) -> None:
+    with hub.subscribe(["a"]) as reader:
+        await redis.client.publish(events.CHANNEL, noise)
+        await events.publish(["a"], {"n": 1})
+        assert await reader.next(10) == {"n": 1}
+    assert hub.connected
+
+
+async def test_listening_begins_again_whatever_broke_it(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(data: str) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(hub, "_hear", broken)
+    with hub.subscribe(["a"]) as reader:
+        async with asyncio.timeout(20):
+            await hear(hub, reader)
+
+
 async def test_streams_are_opened_a_few_at_a_time(app: FastAPI) -> None:
     hub = Hub()
     inside = most = 0

@@ -134,6 +134,27 @@ async def test_lines_after_a_request_are_not_its_own(client: httpx.AsyncClient, 
     assert "request_id" not in lines.read()[0]
 
 
+def test_the_console_never_prints_the_variables_of_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "log_format", "console")
+    before = logging.getLogger().handlers
+    our_logging.configure()
+    [handler] = logging.getLogger().handlers
+    assert isinstance(handler, logging.StreamHandler)
+    stream = io.StringIO()
+    handler.setStream(stream)
+    try:
+        password = "".join(("hun", "ter2"))
+        try:
+            raise LookupError(len(password))
+        except LookupError:
+            foreign.exception("it broke")
+            log.exception("it.broke")
+    finally:
+        logging.getLogger().handlers = before
+    assert stream.getvalue().count("LookupError: 7") == 2
+    assert "hunter2" not in stream.getvalue()
+
+
 # --- jobs ------------------------------------------------------------------------------------------------------------
 
 

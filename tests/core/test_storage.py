@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from boto3.s3.transfer import TransferConfig
 from fastapi import FastAPI
 
 from backend.config import settings
@@ -50,6 +51,45 @@ async def test_a_signed_get_reads_a_range_under_the_type_and_name_we_choose(key:
     assert "filename*=UTF-8''na%22me%20%C3%A9.mp4" in answer.headers["content-disposition"]
 
 
+async def test_a_large_file_goes_in_parts_and_arrives_whole(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = TransferConfig(multipart_threshold=6 * 1024**2, multipart_chunksize=5 * 1024**2)
+    monkeypatch.setattr("backend.core.storage._TRANSFER", small)
+    data = secrets.token_bytes(11 * 1024**2)
+    (tmp_path / "film").write_bytes(data)
+    await storage.put_file(key, tmp_path / "film", content_type="video/mp4")
+    info = await storage.head(key)
+    assert info is not None
+    assert info.content_type == "video/mp4"
+    assert info.etag.endswith("-3"), "three parts"
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(await storage.presign_get(key, expires_seconds=60))).content == data
+
+
+async def test_who_stops_sending_waits_until_nothing_is_sent_any_more(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = TransferConfig(multipart_threshold=6 * 1024**2, multipart_chunksize=5 * 1024**2, use_threads=False)
+    monkeypatch.setattr("backend.core.storage._TRANSFER", small)
+    (tmp_path / "film").write_bytes(bytes(60 * 1024**2))
+    sending = asyncio.create_task(storage.put_file(key, tmp_path / "film", content_type="video/mp4"))
+    await asyncio.sleep(0.05)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    assert await storage.head(key) is None
+
+
+async def test_a_file_that_cannot_be_stored_is_said_so(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "film").write_bytes(b"x")
+    monkeypatch.setattr(settings, "s3_bucket", "nobodys-bucket")
+    with pytest.raises(StorageUnavailable):
+        await storage.put_file(key, tmp_path / "film", content_type="video/mp4")
+
+
 async def test_deleting_twice_is_fine_and_a_listing_shows_what_is_left(key: str, tmp_path: Path) -> None:
     (tmp_path / "clip").write_bytes(b"x")
     await storage.put_file(key, tmp_path / "clip", content_type="video/mp4")
@@ -75,7 +115,7 @@ async def silent(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     server = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
     address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     monkeypatch.setattr(settings, "s3_endpoint_url", address)
-    monkeypatch.setattr("backend.core.storage._ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("backend.core.storage.ANSWER_SECONDS", 0.5)
     yield
     for writer in held:
         writer.transport.abort()

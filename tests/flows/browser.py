@@ -95,7 +95,9 @@ async def visit(browser: Browser, url: str, *, strict: bool = True, **context: A
     visitor = Visitor(page, url)
 
     def heard(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        # A page that is left drops what it was asking for; what truly failed is also told as htmx:sendError.
+        dropped = message.text.startswith(("htmx:sendAbort", "htmx:afterRequest"))
+        if message.type in ("error", "warning") and not dropped:
             visitor.complaints.append(
                 f"{message.text} ({message.location.get('url')}:{message.location.get('lineNumber')})"
             )

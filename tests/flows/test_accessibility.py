@@ -11,6 +11,7 @@ from playwright.async_api import Browser, Page, expect
 from tests.conftest import Live
 from tests.flows.browser import Visitor, visit
 from tests.flows.scenes import one_of_each
+from tests.flows.uploading import MB, PICKER, Line, in_state, make_film, row_of, until_percent
 
 LOOKS: list[tuple[Literal["light", "dark"], int]] = [("light", 1280), ("dark", 1280), ("dark", 390), ("light", 390)]
 GRAVE = ("serious", "critical")
@@ -95,3 +96,34 @@ async def test_every_page_can_be_used_by_everybody(reader: Visitor, tmp_path: Pa
     await reader.open("/videos/00000000-0000-4000-8000-000000000000")
     await check(page, "not found")
     reader.complaints[:] = [text for text in reader.complaints if "404" not in text and "422" not in text]
+
+
+async def test_uploads_that_stopped_can_be_used_by_everybody(reader: Visitor, clip: Path, tmp_path: Path) -> None:
+    page = reader.page
+    await reader.register()
+    film = make_film(tmp_path / "long.mp4", clip, 70 * MB)
+    await reader.open("/upload")
+    line = await Line.of(page)
+    await line.set(upload_mb_s=20)
+    await page.locator(PICKER).set_input_files(film)
+    await until_percent(row_of(page, film), 30)
+    await check(page, "an upload under way")
+    await row_of(page, film).get_by_role("button", name="Pause").click()
+    await check(page, "a paused upload")
+    await page.close(run_before_unload=False)
+    reader.page = page = await page.context.new_page()
+    await reader.open("/upload")
+    await in_state(row_of(page, film), "unfinished")
+    notes = tmp_path / "notes.pdf"
+    notes.write_bytes(b"no video")
+    await page.locator(PICKER).set_input_files([clip, notes])
+    await in_state(row_of(page, clip), "ready", 30)
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(clip.read_bytes())
+    await page.locator(PICKER).set_input_files(copy)
+    await in_state(row_of(page, copy), "duplicate")
+    await page.evaluate("for (const folded of document.querySelectorAll('details')) folded.open = true")
+    await check(page, "uploads that stopped")
+    await reader.open("/dashboard")
+    await in_state(row_of(page, film), "unfinished")
+    await check(page, "library with an unfinished upload")

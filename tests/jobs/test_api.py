@@ -9,7 +9,7 @@ from tests.conftest import Person
 from tests.jobs.conftest import Declare, Jobs
 
 SHAPE = {
-    "id", "kind", "queue", "status", "stage", "progress", "attempt", "max_attempts", "queue_position",
+    "id", "kind", "queue", "status", "stage", "progress", "attempt", "max_attempts", "queue_position", "waiting_for",
     "estimated_seconds", "error", "video_id", "project_id", "created_at", "started_at", "finished_at",
 }  # fmt: skip
 

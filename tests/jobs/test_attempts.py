@@ -44,6 +44,18 @@ async def test_notes_are_written_with_the_end_of_the_attempt(jobs: Jobs, declare
     assert {each.command for each in attempts} == {"ffprobe http://s3.example.org:9000/b/videos/a.mp4?…"}
 
 
+async def test_an_attempt_that_only_has_to_wait_is_not_spent(jobs: Jobs, declare: Declare) -> None:
+    async def handler(run: Run) -> None:
+        raise JobError("disk_full", "No room now.", retryable=True, spends_attempt=False)
+
+    job = await jobs.start(declare(handler, max_attempts=1))
+    await run_next(worker="tester")
+    waiting = await jobs.read(job.id)
+    assert (waiting.state, waiting.attempt) == ("queued", 0)
+    assert [each.outcome for each in await jobs.attempts(job.id)] == ["released"]
+    assert not await run_next(worker="tester")
+
+
 async def test_notes_reach_the_row_while_the_work_runs(jobs: Jobs, declare: Declare) -> None:
     go = asyncio.Event()
 

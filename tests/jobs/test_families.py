@@ -18,6 +18,7 @@ from backend.jobs.models import Job
 from backend.jobs.moves import JobError
 from backend.jobs.running import Run, run_next
 from backend.orgs.models import Project
+from tests.conftest import Person
 from tests.jobs.conftest import Declare, Jobs
 
 
@@ -279,6 +280,34 @@ async def test_a_parent_that_is_tried_again_does_not_wait_for_children_of_before
     assert not told.done
     await finish(jobs, new)
     assert told.done == {root.id: 1, new.id: 1}
+
+
+async def test_a_parent_that_is_tried_again_does_not_wait_for_a_child_that_was_still_stopping(
+    jobs: Jobs, kind: str, told: Told
+) -> None:
+    root = await jobs.start(kind)
+    child = await jobs.start(kind, parent_id=root.id, required=True)
+    token = await claim_it(jobs, child)
+    await fail(jobs, root)
+    await retry(root)
+    async with transaction() as session:
+        await leases.confirm_cancel(session, job_id=child.id, token=token)
+    await finish(jobs, root)
+    assert told.done == {root.id: 1}
+
+
+async def test_a_cancel_that_meets_a_member_held_for_long_says_so_and_changes_nothing(
+    jobs: Jobs, kind: str, user: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(families, "PATIENCE_SECONDS", 0.1)
+    root = await jobs.start(kind)
+    child = await jobs.start(kind, parent_id=root.id)
+    async with transaction() as session:
+        await session.execute(select(Job.id).where(Job.id == child.id).with_for_update())
+        answer = await user.client.post(f"/api/jobs/{root.id}/cancel")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "invalid_state")
+    assert await states(jobs, root, child) == ["queued", "queued"]
+    assert (await user.client.post(f"/api/jobs/{root.id}/cancel")).status_code == 200
 
 
 async def end(job: Job, move: Callable[..., Awaitable[object]], **options: Any) -> None:

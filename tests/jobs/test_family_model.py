@@ -60,12 +60,12 @@ async def check(jobs: Jobs, kind: str, told: Told, shape: list[tuple[int, bool]]
         if verb in ("finish", "fail") and member.state == "queued":
             await (finish if verb == "finish" else fail)(jobs, row)
             member.state = "completed" if verb == "finish" else "failed"
+            for child in members:
+                if child.parent == number and verb == "fail" and not child.done:
+                    child.waited_for = False
         elif verb == "retry" and member.state == "failed":
             await retry(row)
             member.state = "queued"
-            for child in members:
-                if child.parent == number and child.state in ("failed", "cancelled"):
-                    child.waited_for = False
         elif verb == "cancel":
             async with transaction() as session:
                 await service.cancel_family(session, actor=None, root=row)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, update
 
 from backend.core.db import transaction
-from backend.core.queue import Task
+from backend.core.queue import Task, registry
 from backend.jobs import leases, service, tasks
 from backend.jobs.models import JobAttempt
 from backend.jobs.moves import JobError, LeaseLost
@@ -225,3 +225,22 @@ def test_backoff_is_random_up_to_a_limit_that_doubles() -> None:
         assert all(0 <= delay <= most for delay in delays)
         assert min(delays) < most * 0.2
         assert max(delays) > most * 0.8
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_job_whose_kind_nobody_knows_any_more_is_ended_at_last(
+    jobs: Jobs, declare: Declare, cancelled: bool
+) -> None:
+    kind = declare(max_attempts=1)
+    job = await jobs.start(kind)
+    await jobs.claimed()
+    registry.remove(kind)
+    if cancelled:
+        await jobs.change(job.id, cancel_requested_at=func.now())
+    await jobs.change(job.id, lease_until=func.now() - timedelta(seconds=1))
+    assert await tasks.reap() == 0
+    await jobs.change(job.id, lease_until=func.now() - timedelta(seconds=leases.OWNERLESS_SECONDS + 1))
+    assert await tasks.reap() == 1
+    job = await jobs.read(job.id)
+    expected = ("cancelled", "cancelled") if cancelled else ("failed", "attempts_exhausted")
+    assert (job.state, job.error_code) == expected

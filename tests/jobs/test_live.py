@@ -12,10 +12,11 @@ import pytest
 from fastapi import FastAPI
 from sse_starlette import ServerSentEvent
 
+from backend.core import events as core_events
 from backend.core.db import database, transaction
 from backend.core.events import hub
 from backend.core.redis import redis
-from backend.jobs import live, service
+from backend.jobs import live, progress, service
 from backend.jobs.running import JobError, Run, run_next
 from tests.conftest import Person
 from tests.jobs.conftest import Declare, Jobs
@@ -190,6 +191,22 @@ async def test_an_open_stream_holds_no_database_connection(
     async with asyncio.timeout(10):
         while hub.streams:
             await asyncio.sleep(0.01)
+
+
+async def test_an_event_of_another_version_makes_a_stream_read_the_truth(
+    address: str, user: Person, jobs: Jobs, declare: Declare
+) -> None:
+    job = await jobs.start(declare())
+    async with streamed(address, f"/api/jobs/{job.id}/stream", user) as (_, events):
+        await following(events)
+        strange = progress.state_of(await jobs.read(job.id)).payload()
+        strange["job"]["status"] = "of_the_next_version"
+        await core_events.publish([progress.job_topic(job.id)], strange)
+        async with transaction() as session:
+            await service.cancel_job(session, actor=None, job=job)
+        while (event := await following(events)).name == "progress":
+            pass  # the truth, read again
+        assert event.name == "error"
 
 
 # --- without Redis ---------------------------------------------------------------------------------------------------

@@ -6,10 +6,11 @@ import pytest
 from sqlalchemy import func, select
 
 from backend.core.db import transaction
-from backend.jobs import queries, service
+from backend.jobs import queries, queues, service, words
 from backend.jobs.claims import Turns
 from backend.jobs.models import Job
-from backend.jobs.running import Run, run_next
+from backend.jobs.running import Run, Runner, run_next
+from backend.jobs.workers import Registration
 from tests.jobs.conftest import Declare, Jobs
 from tests.jobs.test_claims import fill, make_projects, take
 
@@ -86,3 +87,21 @@ async def test_counting_for_the_queue_position_stops_somewhere(
         rows = await session.scalars(select(Job).where(Job.project_id == mine))
         told = [job.queue_position for job in await service.public_many(session, list(rows))]
     assert max(place for place in told if place is not None) == 5
+
+
+async def test_a_queued_job_says_what_keeps_it_from_beginning(jobs: Jobs, declare: Declare) -> None:
+    job = await jobs.start(declare())
+
+    async def told() -> str | None:
+        async with transaction() as session:
+            return (await service.public(session, job)).waiting_for
+
+    assert await told() == "worker"
+    await Registration(Runner(worker="here", queues=["test"], slots=1)).beat()
+    assert await told() is None
+    async with transaction() as session:
+        await queues.pause(session, "test", by=None)
+    assert await told() == "paused"
+    async with transaction() as session:
+        shown = await service.public(session, job)
+    assert words.doing(shown) == "Waiting: processing is paused"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import func
@@ -11,7 +12,7 @@ from backend.config import settings
 from backend.core.db import transaction
 from backend.core.queue import arq_queue, doorbell
 from backend.core.redis import redis
-from backend.jobs import progress, service
+from backend.jobs import claims, running, service
 from backend.jobs.models import Job
 from backend.jobs.moves import JobError
 from backend.jobs.running import Run
@@ -123,24 +124,49 @@ async def test_a_job_claimed_while_its_worker_stops_is_given_back_at_once(
     work = Work()
     job = await jobs.start(declare(work))
     slots = runner(swept=False)
-    claiming, told = asyncio.Event(), asyncio.Event()
-
-    async def slow_publish(state: progress.State) -> None:
-        claiming.set()
-        await told.wait()
-
-    with monkeypatch.context() as slow:
-        slow.setattr(progress, "publish", slow_publish)
-        looking = asyncio.create_task(slots.look())
-        await reached(claiming)
-        draining = asyncio.create_task(slots.drain(0))
-        await asyncio.sleep(0.1)
-        told.set()
-        await looking
-        async with asyncio.timeout(5):  # not the time that stubborn work is given
-            await draining
+    claimed, go_on = slow_claims(monkeypatch)
+    looking = asyncio.create_task(slots.look())
+    await reached(claimed)
+    draining = asyncio.create_task(slots.drain(0))
+    await asyncio.sleep(0.1)
+    go_on.set()
+    await looking
+    async with asyncio.timeout(5):  # not the time that stubborn work is given
+        await draining
     job = await jobs.read(job.id)
     assert (job.state, job.attempt, work.runs) == ("queued", 0, 0)
+
+
+def slow_claims(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """Answers: set when a job was claimed, and to be set before the worker hears of it."""
+    claimed, go_on = asyncio.Event(), asyncio.Event()
+    take_one = claims.take_one
+
+    async def slow(**options: Any) -> Job | None:
+        job = await take_one(**options)
+        claimed.set()
+        await go_on.wait()
+        return job
+
+    monkeypatch.setattr(running, "take_one", slow)
+    return claimed, go_on
+
+
+async def test_a_ring_that_is_cut_off_leaves_no_claimed_job_without_a_holder(
+    jobs: Jobs, declare: Declare, runner: MakeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work()
+    job = await jobs.start(declare(work))
+    slots = runner(swept=False)
+    claimed, go_on = slow_claims(monkeypatch)
+    ring = asyncio.create_task(slots.answer())
+    await reached(claimed)
+    ring.cancel()
+    await asyncio.gather(ring, return_exceptions=True)
+    go_on.set()
+    await reached(work.began)
+    work.go.set()
+    await jobs.wait_for(job.id, "completed")
 
 
 # --- how workers find jobs --------------------------------------------------------------------------------------------
@@ -166,6 +192,21 @@ async def test_a_worker_runs_no_more_than_its_slots_and_goes_on_by_itself(
     for job in started:
         await jobs.wait_for(job.id, "completed")
     assert most == 3
+
+
+async def test_a_queue_with_fewer_slots_leaves_the_others_of_its_worker_free(
+    jobs: Jobs, declare: Declare, runner: MakeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "worker_queue_slots", {"test": 1})
+    work = Work()
+    kind = declare(work)
+    first, second = await jobs.start(kind), await jobs.start(kind)
+    slots = runner(3)
+    await jobs.wait_for(first.id, "running")
+    await asyncio.gather(*(slots.look() for _ in range(4)))
+    assert (work.runs, slots.free) == (1, 2)
+    work.go.set()
+    await jobs.wait_for(second.id, "completed")
 
 
 async def test_jobs_are_found_when_redis_lost_every_ring(jobs: Jobs, declare: Declare, runner: MakeRunner) -> None:

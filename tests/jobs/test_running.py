@@ -2,11 +2,13 @@
 
 import asyncio
 
+import pytest
 import structlog
 from sqlalchemy import func
 
 from backend.core.db import transaction
-from backend.jobs import progress, service
+from backend.core.queue import Task
+from backend.jobs import leases, progress, service
 from backend.jobs.moves import JobError
 from backend.jobs.running import Run, run_next
 from tests.conftest import Person
@@ -128,6 +130,42 @@ async def test_a_database_that_went_away_does_not_cost_the_attempt(jobs: Jobs, d
     job = await jobs.read(job.id)
     assert (job.state, job.attempt) == ("queued", 0)
     assert [attempt.outcome for attempt in await jobs.attempts(job.id)] == ["released"]
+
+
+async def test_work_that_always_finds_the_database_away_waits_longer_each_time_and_says_why(
+    jobs: Jobs, declare: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def handler(run: Run) -> None:
+        async with run.finishing() as session:
+            await session.execute(func.pg_terminate_backend(func.pg_backend_pid()).select())
+
+    tries: list[int] = []
+
+    def backoff(task: Task | None, attempt: int) -> float:
+        tries.append(attempt)
+        return 0.0
+
+    monkeypatch.setattr(leases, "backoff", backoff)
+    job = await jobs.start(declare(handler, max_attempts=1))
+    for _ in range(3):
+        assert await run_next(worker="tester")
+    assert tries == [1, 2, 3]
+    assert {attempt.error_code for attempt in await jobs.attempts(job.id)} == {"database_away"}
+    monkeypatch.setattr(leases, "OUTAGE_SECONDS", 0)
+    assert await run_next(worker="tester")
+    job = await jobs.read(job.id)
+    assert (job.state, job.error_code) == ("failed", "database_away")
+
+
+async def test_a_file_that_is_missing_while_finishing_is_a_failure_of_the_work(jobs: Jobs, declare: Declare) -> None:
+    async def handler(run: Run) -> None:
+        async with run.finishing():
+            raise FileNotFoundError("/no/such/file")
+
+    job = await jobs.start(declare(handler, max_attempts=1))
+    await run_next(worker="tester")
+    job = await jobs.read(job.id)
+    assert (job.state, job.error_code) == ("failed", "internal_error")
 
 
 # --- progress ---------------------------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Starting, cancelling and retrying jobs."""
 
 import asyncio
+import uuid
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.db import transaction
@@ -11,6 +13,8 @@ from backend.core.queue import UnknownKind
 from backend.jobs import leases, service
 from backend.jobs.models import Job
 from backend.jobs.moves import JobError
+from backend.orgs.models import AuditEntry
+from tests.conftest import Person
 from tests.jobs.conftest import Declare, Ended, Jobs, fail, project_name, rename
 
 # --- start ------------------------------------------------------------------------------------------------------------
@@ -126,3 +130,23 @@ async def test_work_that_was_queued_anew_is_not_also_tried_again(jobs: Jobs, dec
     with pytest.raises(InvalidState):
         async with transaction() as session:
             await service.retry_job(session, actor=None, job=failed)
+
+
+async def test_a_twin_that_is_being_cancelled_does_not_stand_for_new_work(jobs: Jobs, declare: Declare) -> None:
+    kind = declare()
+    twin = await jobs.start(kind, dedupe_key="same")
+    await jobs.claimed()
+    async with transaction() as session:
+        await service.cancel_job(session, actor=None, job=twin)
+    with pytest.raises(InvalidState):
+        await jobs.start(kind, dedupe_key="same")
+
+
+async def test_the_owners_cancel_is_in_the_audit_log_and_so_in_the_timeline(
+    user: Person, jobs: Jobs, declare: Declare
+) -> None:
+    job = await jobs.start(declare())
+    assert (await user.client.post(f"/api/jobs/{job.id}/cancel")).status_code == 200
+    async with transaction() as session:
+        entry = (await session.scalars(select(AuditEntry).where(AuditEntry.object_id == str(job.id)))).one()
+    assert (entry.action, entry.actor_id) == ("job.cancel", uuid.UUID(user.id))

@@ -56,7 +56,7 @@ async def test_a_job_that_will_be_tried_again_by_itself_says_when(user: Person, 
     last = (await steps(jobs, job))[-1]
     assert (last.what, last.at) == ("waiting", (await jobs.read(job.id)).run_at)
     await user.client.post(f"/api/jobs/{job.id}/cancel")
-    assert [what for what, _ in await told(jobs, job)] == ["queued", "failed", "cancelled"]
+    assert [what for what, _ in await told(jobs, job)] == ["queued", "failed", "cancel_asked", "cancelled"]
 
 
 async def test_waits_and_attempts_have_their_length_and_what_went_wrong(jobs: Jobs, declare: Declare) -> None:

@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
+import worker
 from backend.core.db import transaction
 from backend.core.queue import registry
 from backend.core.redis import redis
@@ -169,6 +170,31 @@ async def test_a_terminated_worker_lets_its_job_end_within_the_grace(
     story.let_end()
     assert await asyncio.to_thread(worker.wait, 30) == 0
     assert (await jobs.read(job.id)).state == "completed"
+
+
+async def test_a_worker_whose_listening_breaks_gives_its_jobs_back(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    class Work(worker.Work):
+        async def start(self) -> None:
+            done.append("started")
+
+        async def listen(self) -> None:
+            raise RuntimeError("nobody foresaw this")
+
+        async def stop(self) -> None:
+            done.append("stopped")
+
+    monkeypatch.setattr(worker, "Work", Work)
+    try:
+        with pytest.raises(RuntimeError):
+            await worker.serve()
+    finally:  # these are the test run's
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().remove_signal_handler(number)
+    assert done == ["started", "stopped"]
 
 
 async def test_a_worker_outlives_the_loss_of_all_its_connections(

@@ -66,7 +66,7 @@ async def test_a_retry_by_hand_is_a_step_for_the_owner_and_the_admin(user: Perso
     await run_jobs()
     path = f"/videos/{video['id']}"
     failed = (await user.browser.get(path)).text
-    assert told(failed)[-1] == ("failed", "Processing failed")
+    assert told(failed)[-1] == ("failed", "The file could not be read")
     assert f'hx-post="{path}/retry"' in failed
     assert (await user.browser.post(f"{path}/retry", headers=HTMX)).status_code == 200
     assert told((await user.browser.get(f"{path}/history")).text)[-2:] == [
@@ -75,9 +75,9 @@ async def test_a_retry_by_hand_is_a_step_for_the_owner_and_the_admin(user: Perso
     ]
     await run_jobs()
     assert [words for _, words in told((await user.browser.get(path)).text)[-3:]] == [
-        "Processing failed",
+        "The file could not be read",
         "Tried again by hand",
-        "Processing failed",
+        "The file could not be read",
     ]
     admins = told((await user.browser.get(f"/admin/jobs/{await job_of(user, video)}")).text)
     assert [words for _, words in admins[1:]] == ["Attempt 1: failed", "Tried again by hand", "Attempt 2: failed"]
@@ -93,7 +93,9 @@ async def test_what_was_cancelled_is_tried_again_by_hand_with_a_job_of_its_own(
     await user.browser.post(f"{path}/retry", headers=HTMX)
     await run_jobs()
     words = [words for _, words in told((await user.browser.get(path)).text)]
-    assert words[-4:] == ["Queued", "Cancelled", "Tried again by hand", "Processed"]
+    steps = [step for step in words if step != "Waited in the queue"]
+    done = ["Metadata read", "Poster made", "Preview made"]
+    assert steps[-6:] == ["Queued", "Cancelled", "Tried again by hand", *done]
 
 
 async def test_the_timeline_is_told_of_at_the_begin_and_the_end_of_each_attempt(user: Person, film: bytes) -> None:

@@ -152,7 +152,7 @@ async def test_work_is_listed_with_its_stage_and_can_be_cancelled(user: Person, 
     made = await upload(user, clip, title="Rushes 4")
     html = (await user.browser.get("/dashboard/now", headers=HTMX)).text
     assert "Rushes 4" in html
-    assert "Next in the queue" in html
+    assert "Waiting for a worker" in html
     assert 'id="count-processing" hx-swap-oob="innerHTML">1<' in html
     cancelled = await user.browser.post(f"/jobs/{made['job_id']}/cancel", headers=HTMX)
     assert "Cancelled" in cancelled.text
@@ -196,7 +196,8 @@ async def test_a_video_has_a_page_for_browsers_and_json_for_programs(
     page = await user.browser.get(f"/videos/{video['id']}")
     assert "data-player" in page.text
     assert "320 × 180" in page.text
-    assert "Processed" in page.text
+    assert "Metadata read" in page.text
+    assert "Poster made" in page.text
     program = await user.client.get(f"/videos/{video['id']}")
     assert program.json() == (await user.client.get(f"/api/videos/{video['id']}")).json() | {
         "poster_url": program.json()["poster_url"]
@@ -216,7 +217,7 @@ async def test_a_failed_video_says_why_and_can_be_tried_again(user: Person, tmp_
     assert "<code>corrupt_media</code>" in page
     again = await user.browser.post(f"/videos/{made['id']}/retry", headers=HTMX)
     assert again.status_code == 200
-    assert "Next in the queue" in again.text
+    assert "Waiting for a worker" in again.text
     twice = await user.browser.post(f"/videos/{made['id']}/retry", headers=HTMX)
     assert twice.status_code == 409
 

@@ -1,7 +1,9 @@
 """Tools are bounded, and none outlives the task or the process that started it."""
 
+import ast
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -9,7 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from backend.videos.sandbox import ToolMissing, ToolOutputTooLarge, ToolTimeout, run_tool
+from backend.config import settings
+from backend.videos import confinement
+from backend.videos.sandbox import ToolMissing, ToolOutputTooLarge, ToolStalled, ToolTimeout, run_tool
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(params=["bwrap", "none"], autouse=True)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything here holds behind bubblewrap's wall, where it works, and without it."""
+    monkeypatch.setattr(settings, "sandbox", "auto")
+    report = confinement.sandbox_report()
+    if request.param == "bwrap" and report.kind != "bwrap":
+        pytest.skip(report.why)
+    monkeypatch.setattr(settings, "sandbox", request.param)
+    return str(request.param)
 
 
 def alive(mark: str) -> list[int]:
@@ -77,9 +94,12 @@ async def test_endless_output_is_cut_off_and_endless_complaints_are_drained() ->
 
 
 async def test_memory_files_and_cores_are_limited(tmp_path: Path) -> None:
-    script = f"ulimit -v; ulimit -c; head -c 2000000 /dev/zero > {tmp_path}/big"
+    script = 'ulimit -v; ulimit -c; head -c 2000000 /dev/zero > "${0#file:}"'
     output = await run_tool(
-        ["sh", "-c", script], timeout_seconds=5, memory_bytes=512 * 1024**2, max_written_bytes=1_000_000
+        ["sh", "-c", script, f"file:{tmp_path}/big"],
+        timeout_seconds=5,
+        memory_bytes=512 * 1024**2,
+        max_written_bytes=1_000_000,
     )
     assert output.stdout.split() == [b"524288", b"0"]
     assert (tmp_path / "big").stat().st_size <= 1_000_000
@@ -110,6 +130,162 @@ async def test_settings_do_not_reach_the_tool(monkeypatch: pytest.MonkeyPatch) -
 async def test_a_missing_tool_is_said() -> None:
     with pytest.raises(ToolMissing, match="no-such-tool is not installed"):
         await run_tool(["no-such-tool"], timeout_seconds=5)
+
+
+# --- Standing still -----------------------------------------------------------------------------------------------
+
+
+async def test_a_tool_that_stands_still_is_killed_with_its_children(unique: str) -> None:
+    with pytest.raises(ToolStalled, match="sh stood still for 1 s"):
+        await run_tool(
+            ["sh", "-c", f"echo on; sleep 60.{unique} & sleep 60.{unique}"], timeout_seconds=60, stall_seconds=1
+        )
+    await until(lambda: not alive(f"60.{unique}"))
+
+
+@pytest.mark.parametrize("words", ["echo on", 'echo on >> "${0#file:}"', 'touch "${0#file:}"'])
+async def test_saying_writing_and_changing_something_are_signs_of_life(words: str, tmp_path: Path) -> None:
+    script = f"for each in 1 2 3 4 5 6 7 8; do {words}; sleep 0.4; done"
+    output = await run_tool(["sh", "-c", script, f"file:{tmp_path}/out"], timeout_seconds=60, stall_seconds=1.5)
+    assert output.returncode == 0
+
+
+async def test_progress_is_told_in_seconds_of_output_and_never_falls(tmp_path: Path) -> None:
+    told: list[float] = []
+
+    async def tell(seconds: float) -> None:
+        told.append(seconds)
+
+    picture = ["-f", "lavfi", "-i", "testsrc=duration=20:size=640x360:rate=25"]
+    words = [
+        "ffmpeg",
+        "-v",
+        "error",
+        *picture,
+        "-stats_period",
+        "0.05",
+        "-c:v",
+        "mpeg4",
+        "-y",
+        f"file:{tmp_path}/a.mp4",
+    ]
+    output = await run_tool(words, timeout_seconds=60, stall_seconds=30, on_progress=tell)
+    assert output.returncode == 0, output.stderr
+    assert b"progress=end" in output.stdout
+    assert told == sorted(set(told))
+    assert told[-1] == pytest.approx(20, abs=0.2)
+    assert len(told) > 2
+
+
+async def test_an_ffmpeg_that_repeats_itself_is_seen_to_stand_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "ffmpeg"
+    block = "frame=7\\ntotal_size=99\\nout_time_us=280000\\nprogress=continue\\n"
+    program.write_text(f"#!/bin/sh\nwhile :; do printf '{block}'; sleep 0.1; done\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    told: list[float] = []
+
+    async def tell(seconds: float) -> None:
+        told.append(seconds)
+
+    with pytest.raises(ToolStalled):
+        await run_tool(["ffmpeg"], timeout_seconds=60, stall_seconds=1, on_progress=tell)
+    assert told == [0.28]
+
+
+async def test_who_hears_the_progress_may_end_the_tool(tmp_path: Path, unique: str) -> None:
+    async def enough(seconds: float) -> None:
+        raise ValueError("enough")
+
+    source = f"testsrc=duration=3600.{unique}:size=320x180:rate=25"
+    with pytest.raises(ValueError, match="enough"):
+        await run_tool(
+            ["ffmpeg", "-f", "lavfi", "-i", source, "-f", "null", "-"], timeout_seconds=60, on_progress=enough
+        )
+    await until(lambda: not alive(unique))
+
+
+# --- What it may see ----------------------------------------------------------------------------------------------
+
+
+async def test_behind_the_wall_only_its_source_and_its_output_are_in_sight(kind: str, tmp_path: Path) -> None:
+    if kind != "bwrap":
+        pytest.skip("there is no wall")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    source, neighbour, target = tmp_path / "in" / "source", tmp_path / "in" / "neighbour", tmp_path / "out" / "made"
+    source.write_text("seen\n")
+    neighbour.write_text("secret")
+    script = f"""cat {source} {neighbour}; echo x > {source}; echo made > {target}; echo x > /usr/x; cat /etc/passwd
+        ls /proc /root /home; id -u"""
+    output = await run_tool(["sh", "-c", script, "-i", f"file:{source}", f"file:{target}"], timeout_seconds=10)
+    said = output.stdout.decode()
+    assert said == "seen\n65534\n"
+    assert source.read_text() == "seen\n"
+    assert target.read_text() == "made\n"
+    assert target.stat().st_uid == os.getuid()
+
+
+async def test_behind_the_wall_a_local_file_has_no_network_and_a_remote_one_has(kind: str, tmp_path: Path) -> None:
+    if kind != "bwrap":
+        pytest.skip("there is no wall")
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    source = tmp_path / "a"
+    source.write_text("a")
+    script = f"exec 3<>/dev/tcp/127.0.0.1/{port} && echo connected"
+    async with server:
+        alone = await run_tool(["bash", "-c", script, "-i", f"file:{source}"], timeout_seconds=10)
+        remote = await run_tool(["bash", "-c", script, "-i", "http://127.0.0.1:9/a"], timeout_seconds=10)
+    assert (alone.stdout, remote.stdout) == (b"", b"connected\n")
+
+
+async def test_an_encoder_in_hardware_sees_devices_and_has_no_limit_of_addresses() -> None:
+    script = "ls -d /dev/null /dev/tty /sys/class; ulimit -v"
+    output = await run_tool(["sh", "-c", script], timeout_seconds=10, hardware=True)
+    assert output.stdout.split() == [b"/dev/null", b"/dev/tty", b"/sys/class", b"unlimited"]
+
+
+async def test_where_the_wall_is_demanded_and_absent_nothing_runs(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "sandbox", "bwrap")
+    monkeypatch.setattr(confinement, "_why_not", lambda: "no bubblewrap here.")
+    with pytest.raises(ToolMissing, match="SANDBOX=bwrap, but no bubblewrap here"):
+        await run_tool(["true"], timeout_seconds=5)
+
+
+def test_why_there_is_no_wall_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(settings, "sandbox", "none")
+    assert confinement.sandbox_report() == confinement.SandboxReport("none", "Switched off by SANDBOX=none.")
+    monkeypatch.setattr(settings, "sandbox", "auto")
+    for script, words in ((None, "is not installed"), ("echo no permission >&2; exit 1", "no permission")):
+        if script:
+            (tmp_path / "bwrap").write_text(f"#!/bin/sh\n{script}\n")
+            (tmp_path / "bwrap").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        confinement._why_not.cache_clear()
+        try:
+            assert words in confinement.sandbox_report().why
+        finally:
+            confinement._why_not.cache_clear()
+
+
+def test_media_tools_are_started_in_one_place() -> None:
+    """`ffmpeg-python` may word a command, not run it; who else starts programs names no media tool."""
+    starters = {"subprocess", "create_subprocess_exec", "create_subprocess_shell", "execv", "posix_spawn", "popen"}
+    found = set()
+    for path in (ROOT / "backend").rglob("*.py"):
+        text, tree = path.read_text(), ast.parse(path.read_text())
+        words = {getattr(node, "attr", None) or getattr(node, "id", None) for node in ast.walk(tree)}
+        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        if (words | imported) & starters and re.search(r"ffmpeg|ffprobe", text):
+            found.add(str(path.relative_to(ROOT / "backend")))
+        assert "ffmpeg" not in imported or not re.search(r"\bffmpeg\.(probe|run|run_async)\(|\.run(_async)?\(", text), (
+            path
+        )
+    assert found <= {"videos/sandbox.py", "videos/confinement.py", "local/up.py"}
+    assert "videos/sandbox.py" in found
 
 
 @pytest.fixture

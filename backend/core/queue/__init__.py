@@ -22,8 +22,9 @@ class Task:
     """How jobs of one kind are run.
 
     `on_end(session, job, state, error)` runs in the transaction that writes `failed` or `cancelled`, whoever writes it;
-    `on_queued(session, job)` in the one that queues a failed job again; `on_done(session, job)`, once, in the one after
-    which the job and all the children it requires are completed, whichever of them ended last (`jobs.families`).
+    `on_queued(session, job)` in the one that queues a failed job again, or anew what a cancelled one was to do;
+    `on_done(session, job)`, once, in the one after which the job and all the children it requires are completed,
+    whichever of them ended last (`jobs.families`).
     Backoff: full jitter, a random time up to `backoff_seconds` doubled with each attempt, at most
     `backoff_limit_seconds`.
     """

@@ -1,5 +1,6 @@
 // Asks before an action that cannot be taken back. On a form, a button or an htmx element:
 //   data-confirm="Delete “Rushes 4”?"  data-confirm-text="…"  data-confirm-ok="Delete"  data-confirm-kind="danger|plain"
+//   data-confirm-keep="Keep it"  (instead of “Cancel”, where cancelling is what is asked about)
 
 export function startConfirmations() {
   document.addEventListener('htmx:confirm', (event) => {
@@ -26,7 +27,7 @@ function isHtmx(form) {
 }
 
 /** Ask in the page's dialog. Resolves to whether the answer was yes; the focus goes back to where it was. */
-export function confirm({ confirm: title, confirmText = '', confirmOk = 'Delete', confirmKind = 'danger' }) {
+export function confirm({ confirm: title, confirmText = '', confirmOk = 'Delete', confirmKind = 'danger', confirmKeep = 'Cancel' }) {
   const dialog = document.getElementById('confirm');
   const before = document.activeElement;
   dialog.querySelector('#confirm-title').textContent = title;
@@ -34,6 +35,7 @@ export function confirm({ confirm: title, confirmText = '', confirmOk = 'Delete'
   const ok = dialog.querySelector('[data-confirm-ok]');
   ok.textContent = confirmOk;
   ok.dataset.variant = confirmKind === 'danger' ? 'danger' : 'primary';
+  dialog.querySelector('[value="cancel"]').textContent = confirmKeep;
   dialog.returnValue = 'cancel';
   dialog.showModal();
   return new Promise((resolve) => {

@@ -1,4 +1,6 @@
 // A <video> with the keys people know from other players, and an address that is signed anew before or after it expires.
+// A video that has a ladder of sizes plays that, and its file when that does not work.
+import { Controls } from './controls.js';
 
 const EARLY_MS = 5_000;
 
@@ -8,9 +10,11 @@ export class Player {
   #expires;
   #renewing = null;
   #failures = 0;
+  #ladder = null;
 
   constructor(video) {
     this.#video = video;
+    this.controls = new Controls(video, { toggle: () => this.#toggle(), fullScreen: () => this.#fullScreen() });
     this.#problem = video.parentElement.querySelector('[data-player-problem]');
     this.#expires = Date.parse(video.dataset.expires);
     video.addEventListener('error', () => this.#onError());
@@ -24,13 +28,31 @@ export class Player {
     };
     // Capture: the browser's own keys on a focused <video> would act a second time.
     document.addEventListener('keydown', keys, true);
+    if (video.dataset.ladder) this.#playLadder();
+  }
+
+  async #playLadder() {
+    const video = this.#video;
+    const { playLadder } = await import('./ladder.js').catch(() => ({}));
+    this.#ladder = playLadder?.(video, video.dataset.ladder, {
+      sizes: (levels) => this.controls.offerSizes(levels, (id) => this.#ladder?.choose(id)),
+      failed: () => {
+        this.#ladder = null;
+        this.#renew();
+      },
+    }) ?? null;
+    if (!this.#ladder) this.#renew();
+  }
+
+  get #stage() {
+    return this.#video.closest('.stage');
   }
 
   // --- keys -----------------------------------------------------------------------------------------------------------
 
   #onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const inside = event.target === this.#video;
+    const inside = event.target === this.#video || event.target.matches('[data-seek]');
     if (!inside && event.target.closest('input, textarea, select, dialog, [contenteditable], .menu')) return;
     // Space presses the focused button or opens the focused link's menu: that is not for the player.
     if (event.key === ' ' && !inside && event.target.closest('button, a, summary')) return;
@@ -77,16 +99,18 @@ export class Player {
 
   #fullScreen() {
     if (document.fullscreenElement) document.exitFullscreen();
-    else this.#video.requestFullscreen?.().catch(() => {}); // some phones have no full screen for elements
+    else if (this.#stage.requestFullscreen) this.#stage.requestFullscreen().catch(() => {});
+    else this.#video.webkitEnterFullscreen?.(); // phones that have none for elements
   }
 
   // --- the signed address -------------------------------------------------------------------------------------------------
 
   #ifExpired() {
-    if (Date.now() > this.#expires - EARLY_MS) this.#renew();
+    if (!this.#ladder && Date.now() > this.#expires - EARLY_MS) this.#renew();
   }
 
   async #onError() {
+    if (this.#ladder) return; // it looks after itself
     this.#failures += 1;
     if (this.#failures > 1 || !(await this.#renew())) this.#show(true);
   }
@@ -123,6 +147,7 @@ export class Player {
 
   #show(problem) {
     this.#video.hidden = problem;
+    this.#stage.querySelector('[data-controls]').hidden = problem;
     if (this.#problem) this.#problem.hidden = !problem;
   }
 }

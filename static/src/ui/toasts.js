@@ -7,6 +7,7 @@ import { element, icon } from './dom.js';
 
 const READ_MS = 5_000;
 const UNDO_MS = 10_000;
+const LEFT_MS = 60_000;
 const KEY = 'toasts';
 const live = new Map();
 
@@ -14,7 +15,7 @@ export function startToasts() {
   // htmx adds the element to the details, and that cannot be kept for the next page.
   document.body.addEventListener('toast', ({ detail: { message, kind, undo_url, undo_label } }) => toast({ message, kind, undo_url, undo_label }));
   for (const { until, ...message } of kept()) {
-    if (until > Date.now()) toast(message, until - Date.now());
+    if (until > Date.now()) toast(message, Math.min(until - Date.now(), UNDO_MS));
   }
 }
 
@@ -42,6 +43,24 @@ export function toast(message, lifetime = message.undo_url ? UNDO_MS : READ_MS) 
   document.querySelector('[data-toasts]').append(box);
   run(box, lifetime);
   return box;
+}
+
+/**
+ * A message that stays while something goes on. `say` changes its words, and what the next page is to say if this one is
+ * left meanwhile; `end` takes it away.
+ */
+export function lasting() {
+  const said = element('p', {});
+  const box = element('div', { class: 'toast', 'data-kind': 'info' }, said);
+  document.querySelector('[data-toasts]').append(box);
+  return {
+    say(words, left) {
+      said.textContent = words;
+      live.set(box, { message: { message: left }, until: Date.now() + LEFT_MS });
+      keep();
+    },
+    end: () => remove(box),
+  };
 }
 
 function run(box, lifetime) {

@@ -34,6 +34,6 @@ export function titleFrom(name) {
 }
 
 /** Two choices of one file on one disk look the same. */
-export function fingerprint(file) {
+export function looksOf(file) {
   return [file.name, file.size, file.lastModified].join('/');
 }

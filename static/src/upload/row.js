@@ -2,50 +2,82 @@
 import { setIcon } from '../ui/dom.js';
 import { STATES, clock, size } from './words.js';
 
+const ENDED = ['ready', 'failed', 'refused', 'cancelled', 'duplicate'];
+const LOOKS = { ready: 'completed', refused: 'failed', failed: 'failed', cancelled: 'cancelled', processing: 'processing' };
+
 export class Row {
   /** @param {HTMLTemplateElement} template */
-  constructor(template, { file, format, title, on }) {
+  constructor(template, { name, size: bytes, format, on }) {
     this.element = template.content.firstElementChild.cloneNode(true);
-    this.#at('name').textContent = file.name;
-    this.#at('name').title = file.name;
-    this.#at('size').textContent = size(file.size);
+    this.fileName = name;
+    this.#at('name').textContent = name;
+    this.#at('name').title = name;
+    this.#at('size').textContent = size(bytes);
     this.#at('format').textContent = format || 'Unknown format';
-    this.title = this.#at('title');
-    this.description = this.#at('description');
-    this.title.value = title;
-    for (const [input, name] of [[this.title, 'Title'], [this.description, 'Description']]) {
-      input.setAttribute('aria-label', `${name} of ${file.name}`);
-      input.addEventListener('change', on.edit);
+    for (const [field, label] of [['title', 'Title'], ['description', 'Description'], ['project', 'Project']]) {
+      this.#at(field)?.setAttribute('aria-label', `${label} of ${name}`);
+      this.#at(field)?.addEventListener('input', on.typed);
+      this.#at(field)?.addEventListener('change', on.edit);
     }
-    this.title.addEventListener('keydown', (event) => event.key === 'Enter' && this.title.blur());
-    for (const action of ['cancel', 'retry', 'remove']) {
-      const button = this.#at(action);
-      button.setAttribute('aria-label', `${button.textContent.trim() || 'Remove from the list'}: ${file.name}`);
-      button.addEventListener('click', on[action]);
+    this.#at('title').addEventListener('keydown', (event) => event.key === 'Enter' && event.target.blur());
+    for (const action of ['cancel', 'pause', 'retry', 'remove']) {
+      this.#label(action, this.#at(action).textContent.trim());
+      this.#at(action).addEventListener('click', on[action]);
     }
-    this.#at('bar').setAttribute('aria-label', `Progress of ${file.name}`);
+    const picker = this.#at('choose').querySelector('input');
+    picker.setAttribute('aria-label', `Choose the file: ${name}`);
+    picker.addEventListener('change', () => {
+      const [file] = picker.files;
+      picker.value = '';
+      if (file) on.choose(file);
+    });
+    this.#at('bar').setAttribute('aria-label', `Progress of ${name}`);
   }
 
   #at(name) {
     return this.element.querySelector(`[data-${name}]`);
   }
 
+  /** What a button says, and to those who hear only the button, of which file. */
+  #label(action, word) {
+    const button = this.#at(action);
+    if (word) button.textContent = word;
+    button.setAttribute('aria-label', `${word || 'Remove from the list'}: ${this.fileName}`);
+  }
+
+  /** What is typed into the form before anybody types. */
+  fill({ title, description, project_id: project }, otherwise) {
+    this.#at('title').value = title || otherwise;
+    this.#at('description').value = description ?? '';
+    if (project && this.#at('project')) this.#at('project').value = project;
+  }
+
+  typed() {
+    const [title, description, project] = ['title', 'description', 'project'].map((field) => this.#at(field)?.value.trim());
+    return { title, description, project };
+  }
+
   /** Show a state, and with it the buttons that make sense in it. */
-  state(name, { word, canRetry = false } = {}) {
+  state(name, { canRetry = false, retryWord = 'Try again', canPause = false } = {}) {
     const look = STATES[name];
     this.element.dataset.state = name;
     const status = this.#at('status');
-    status.dataset.status = { ready: 'completed', refused: 'failed', failed: 'failed', cancelled: 'cancelled', processing: 'processing' }[name] ?? 'busy';
+    status.dataset.status = LOOKS[name] ?? 'busy';
     setIcon(status.querySelector('svg'), look.icon);
-    this.say(word ?? look.word);
-    const ended = ['ready', 'failed', 'refused', 'cancelled'].includes(name);
+    this.say(look.word);
     const focused = this.element.contains(document.activeElement) ? document.activeElement : null;
-    this.#at('cancel').hidden = !['preparing', 'uploading'].includes(name);
+    this.#at('cancel').hidden = !['preparing', 'uploading', 'offline', 'paused', 'unfinished'].includes(name);
+    this.#at('pause').hidden = !(canPause && ['uploading', 'offline', 'paused'].includes(name));
+    this.#label('pause', name === 'paused' ? 'Go on' : 'Pause');
+    this.#at('choose').hidden = name !== 'unfinished';
     this.#at('retry').hidden = !canRetry;
-    this.#at('remove').hidden = !ended;
-    this.#at('fields').hidden = ['refused', 'cancelled'].includes(name);
-    if (name !== 'failed') this.#at('error').hidden = true;
-    if (['checking', 'ready', 'failed', 'cancelled', 'refused'].includes(name)) this.live();
+    this.#label('retry', retryWord);
+    this.#at('remove').hidden = !ENDED.includes(name);
+    this.#at('fields').hidden = ['refused', 'cancelled', 'duplicate'].includes(name);
+    if (this.#at('project')) this.#at('project').disabled = ['checking', 'processing', 'ready'].includes(name);
+    this.#at('error').hidden = true;
+    this.note(name === 'unfinished' ? 'It was interrupted. Choose the same file to go on where it stopped.' : '');
+    if (['checking', 'ready', 'failed', 'cancelled', 'refused', 'duplicate'].includes(name)) this.live();
     // The button that was pressed may be gone: who works by keyboard stays in this row.
     if (focused?.closest('[hidden]')) this.element.querySelector('button:not([hidden]), a[href]:not([hidden]), input')?.focus();
   }
@@ -64,6 +96,12 @@ export class Row {
   /** The line of figures: percent, speed, time left. Empty ones leave no dot behind. */
   live(...figures) {
     this.#at('live').replaceChildren(...figures.filter(Boolean).map((words) => Object.assign(document.createElement('span'), { textContent: words })));
+  }
+
+  /** A sentence about the state that is no error; '' for none. */
+  note(words) {
+    this.#at('note').textContent = words;
+    this.#at('note').hidden = !words;
   }
 
   /** @param {{what: string, why: string}} words */

@@ -1,11 +1,15 @@
-// Moves bytes from the browser straight to the storage, with Uppy: at most three files at once, each with a signed
-// address that is asked for at the moment its turn comes.
+// Moves bytes from the browser straight to the storage, with Uppy: whole files or parts of them, at most four at once, each to
+// a signed address that is asked for at the moment its turn comes.
+//
+// Uppy's own multipart sends one part after another and has the browser create, list and complete the upload with the
+// storage. Here the server does that, so each part is a file of its own to Uppy.
 import AwsS3 from '@uppy/aws-s3';
 import Uppy from '@uppy/core';
 
 import { ApiError } from './api.js';
 
-const AT_ONCE = 3;
+// Browsers keep six connections to one server: some stay free for pictures and players.
+const AT_ONCE = 4;
 // Browsers set these themselves, and refuse scripts that try.
 const BROWSERS_OWN = new Set(['host', 'content-length', 'date']);
 const QUIET = { debug() {}, warn() {}, error() {} };
@@ -22,7 +26,7 @@ export class Transfers {
       shouldUseMultipart: false,
       generateObjectKey: (file) => file.id,
       signRequest: async ({ key }) => {
-        const { upload_url: url, headers } = await this.#hooks.get(key).begin();
+        const { url, headers } = await this.#hooks.get(key).address();
         return { url, headers: Object.fromEntries(Object.entries(headers ?? {}).filter(([name]) => !BROWSERS_OWN.has(name.toLowerCase()))) };
       },
     });
@@ -40,18 +44,19 @@ export class Transfers {
   }
 
   /**
-   * @param {File} file
+   * @param {Blob} data
    * @param {string} contentType as declared to the server
-   * @param {{begin: () => Promise<object>, progress: (bytes: number) => void, sent: () => void, failed: (error: Error) => void}} hooks
+   * @param {{address: () => Promise<{url: string, headers?: object}>, progress: (bytes: number) => void, sent: () => void, failed: (error: ApiError) => void}} hooks
    * @returns {() => void} stops the transfer
    */
-  add(file, contentType, hooks) {
+  add(data, contentType, hooks) {
     this.#count += 1;
     // Uppy takes two files of one name and size for the same; a number of its own keeps every attempt apart.
-    const id = this.#uppy.addFile({ name: file.name, type: contentType, data: file, meta: { relativePath: `attempt-${this.#count}` } });
+    const id = this.#uppy.addFile({ name: 'part', type: contentType, data, meta: { relativePath: `attempt-${this.#count}` } });
     this.#hooks.set(id, hooks);
     return () => {
-      this.#hooks.set(id, { begin: hooks.begin, progress() {}, sent() {}, failed() {} });
+      if (!this.#hooks.has(id)) return;
+      this.#hooks.set(id, { address: hooks.address, progress() {}, sent() {}, failed() {} });
       if (this.#uppy.getFile(id)) this.#uppy.removeFile(id);
     };
   }
@@ -61,10 +66,9 @@ export class Transfers {
 function meaning(error) {
   if (error instanceof ApiError) return error;
   if (error.code === 'NETWORK') return new ApiError({ code: 'network' });
-  if (error.status === 412) return new ApiError({ code: 'already_there', status: 412 });
-  if (error.status) {
-    const expired = error.status === 403 && /expired/i.test(`${error.serviceCode} ${error.body}`);
-    return new ApiError({ code: expired ? 'upload_expired' : 'storage_refused', status: error.status });
-  }
-  return new ApiError({ code: 'browser', message: error.message });
+  const { status } = error;
+  if (!status) return new ApiError({ code: 'browser', message: error.message });
+  if (status === 412) return new ApiError({ code: 'already_there', status });
+  if (status === 413) return new ApiError({ code: 'piece_too_large', status });
+  return new ApiError({ code: 'storage_refused', status });
 }

@@ -1,9 +1,12 @@
 // The list of uploads of one page: takes files from the picker, a drop anywhere or the clipboard, and sums up.
 import { toast } from '../ui/toasts.js';
-import { fingerprint } from './checks.js';
-import { Transfers } from './transfers.js';
+import { call } from './api.js';
+import { looksOf } from './checks.js';
+import { Turns } from './turns.js';
+import { answerTabs, inOtherTabs, isOurs } from './unfinished.js';
 import { Upload } from './upload.js';
 
+const FILES_AT_ONCE = 3;
 const TICK_MS = 500;
 
 /**
@@ -17,36 +20,73 @@ export function mountUploader(root) {
 
 class Uploader {
   #uploads = [];
-  #transfers = new Transfers();
+  #turns = new Turns(FILES_AT_ONCE);
   #batch = new Set();
+  #finding = false;
   #pageTitle = document.title;
 
   constructor(root) {
     this.root = root;
     this.rows = root.querySelector('[data-rows]');
     this.template = root.querySelector('template[data-row-template]');
-    this.rules = { types: JSON.parse(root.dataset.types), maxBytes: Number(root.dataset.maxBytes), formats: root.dataset.formats };
+    const { types, maxBytes, formats, multipartBytes, fingerprinter } = root.dataset;
+    this.rules = { types: JSON.parse(types), maxBytes: Number(maxBytes), formats, multipartBytes: Number(multipartBytes), fingerprinter };
     this.#listen();
+    answerTabs(() => this.#uploads.filter((upload) => upload.isSending).map((upload) => upload.uploadId).filter(Boolean));
+    this.#findUnfinished();
   }
 
-  /** Take files, check them, and start. */
-  add(files) {
-    const known = new Set(this.#uploads.filter((upload) => !upload.isEnded).map((upload) => fingerprint(upload.file)));
-    for (const file of files) {
-      if (known.has(fingerprint(file))) {
+  /** Take files: those that an unfinished upload waits for go on, the others are checked and start. */
+  async add(files) {
+    const known = new Set(this.#uploads.filter((upload) => upload.file && !upload.isEnded).map((upload) => looksOf(upload.file)));
+    for (const file of [...files]) {
+      if (known.has(looksOf(file))) {
         toast({ message: `“${file.name}” is in the list already.` });
         continue;
       }
-      known.add(fingerprint(file));
-      const upload = new Upload({
-        file, rules: this.rules, template: this.template, transfers: this.#transfers,
-        changed: () => this.#sumUp(),
-        removed: (gone) => this.#remove(gone),
-      });
-      this.#uploads.push(upload);
-      this.rows.append(upload.row.element);
-      upload.start();
+      known.add(looksOf(file));
+      if (await this.#goOnWith(file)) continue;
+      this.#show(new Upload({ ...this.#shared, file })).start();
     }
+    this.#sumUp();
+  }
+
+  async #goOnWith(file) {
+    for (const upload of this.#uploads.filter((one) => one.state === 'unfinished')) {
+      if (await upload.choose(file, { quietly: true })) return true;
+    }
+    return false;
+  }
+
+  get #shared() {
+    return {
+      rules: this.rules, template: this.template, turns: this.#turns,
+      changed: () => this.#sumUp(),
+      removed: (gone) => this.#remove(gone),
+    };
+  }
+
+  #show(upload) {
+    this.#uploads.push(upload);
+    this.rows.append(upload.row.element);
+    return upload;
+  }
+
+  // --- what another visit left -------------------------------------------------------------------------------------
+
+  async #findUnfinished() {
+    if (this.#finding) return;
+    this.#finding = true;
+    const [{ uploads }, elsewhere] = await Promise.all([
+      call('GET', '/api/uploads?state=open').catch(() => ({ uploads: [] })),
+      inOtherTabs(),
+    ]);
+    for (const { id, multipart } of uploads) {
+      if (this.#uploads.some((upload) => upload.uploadId === id) || elsewhere.has(id) || !(multipart || isOurs(id))) continue;
+      const unfinished = await call('GET', `/api/uploads/${id}`).catch(() => null);
+      if (unfinished) this.#show(new Upload({ ...this.#shared, unfinished })).showUnfinished();
+    }
+    this.#finding = false;
     this.#sumUp();
   }
 
@@ -57,7 +97,7 @@ class Uploader {
       picker.value = ''; // so that choosing the same file again is a change
     });
     this.root.querySelector('[data-clear]')?.addEventListener('click', () => {
-      for (const upload of this.#uploads.filter((one) => one.isEnded)) this.#remove(upload);
+      for (const upload of this.#uploads.filter((one) => one.isEnded && !one.canGoOn)) this.#remove(upload);
     });
     const tray = this.root.querySelector('[data-fold-tray]');
     tray?.addEventListener('click', () => {
@@ -72,7 +112,8 @@ class Uploader {
     document.addEventListener('paste', (event) => {
       if (event.clipboardData?.files.length) this.add(event.clipboardData.files);
     });
-    window.addEventListener('online', () => this.#uploads.forEach((upload) => upload.online()));
+    // A tab that was closed meanwhile may have left something.
+    document.addEventListener('visibilitychange', () => document.hidden || this.#findUnfinished());
     window.addEventListener('beforeunload', (event) => {
       if (this.#uploads.some((upload) => upload.isSending)) event.preventDefault();
     });
@@ -127,14 +168,17 @@ class Uploader {
     this.root.querySelector('[data-list]').hidden = all.length === 0;
     this.root.querySelector('[data-drop-zone]')?.classList.toggle('has-files', all.length > 0);
     const clear = this.root.querySelector('[data-clear]');
-    if (clear) clear.hidden = !all.some((upload) => upload.isEnded);
+    if (clear) clear.hidden = !all.some((upload) => upload.isEnded && !upload.canGoOn);
 
     const count = (...states) => all.filter((upload) => states.includes(upload.state)).length;
     const parts = [
-      [count('preparing', 'uploading', 'checking'), 'uploading'],
+      [count('preparing', 'uploading', 'checking', 'offline'), 'uploading'],
+      [count('paused'), 'paused'],
+      [count('unfinished'), 'not finished'],
       [count('processing'), 'processing'],
       [count('ready'), 'ready'],
       [count('failed'), 'failed'],
+      [count('duplicate'), 'here already'],
       [count('refused'), 'not uploaded'],
       [count('cancelled'), 'cancelled'],
     ];
@@ -149,7 +193,7 @@ class Uploader {
       if (upload.isStopped || !all.includes(upload)) this.#batch.delete(upload);
     }
     if (!sending.length) this.#batch.clear();
-    const total = [...this.#batch].reduce((sum, upload) => sum + upload.file.size, 0);
+    const total = [...this.#batch].reduce((sum, upload) => sum + upload.size, 0);
     const sent = [...this.#batch].reduce((sum, upload) => sum + upload.bytes, 0);
     document.title = total ? `${Math.floor((sent / total) * 100)}% · ${this.#pageTitle}` : this.#pageTitle;
   }

@@ -2,7 +2,11 @@
 
 export const STATES = {
   preparing: { word: 'Preparing', icon: 'clock' },
+  duplicate: { word: 'Here already', icon: 'copy-check' },
   uploading: { word: 'Uploading', icon: 'arrow-up' },
+  paused: { word: 'Paused', icon: 'pause' },
+  offline: { word: 'No connection', icon: 'wifi-off' },
+  unfinished: { word: 'Not finished', icon: 'circle-dashed' },
   checking: { word: 'Checking', icon: 'scan-search' },
   processing: { word: 'Processing', icon: 'loader-circle' },
   ready: { word: 'Ready', icon: 'circle-check' },
@@ -15,11 +19,17 @@ export const STATES = {
 const STAGES = {
   probe: 'Reading metadata',
   poster: 'Making the poster',
+  preview: 'Making the preview',
+  remux: 'Repacking for browsers',
+  transcode: 'Converting for browsers',
+  ladder: 'Making sizes for streaming',
+  store: 'Storing the result',
 };
 
 /** What a job is doing, as a person says it. */
 export function stageWords(job) {
   if (job.status === 'queued') {
+    if (job.waiting_for) return job.waiting_for === 'paused' ? 'Waiting: processing is paused' : 'Waiting for a worker';
     return job.queue_position ? `${job.queue_position} ahead in the queue` : 'Next in the queue';
   }
   return STAGES[job.stage] ?? (job.stage ? 'Working' : 'Starting');
@@ -68,18 +78,30 @@ export function problem(error, { formats, maxBytes, file, format, declared }) {
     case 'empty_file':
       return { what: 'The file is empty.', why: 'Its size is 0 bytes. Choose another one, or export it again.', retry: false };
     case 'file_too_large':
-      return { what: 'The file is too large.', why: `It has ${size(file.size)}; at most ${size(maxBytes)} are taken here.`, retry: false };
+      return { what: 'The file is too large.', why: `It has ${size(file.size)}; files of at most ${size(maxBytes)} are taken here.`, retry: false };
     case 'file_changed':
       return { what: 'The file cannot be read any more.', why: 'It was moved, changed or deleted on your disk since you chose it. Choose it again.', retry: false };
+    case 'another_file':
+      return { what: 'That is another file.', why: `Choose “${file.name}”, ${size(file.size)}, as it was when the upload began. To send something else, use the field above.`, retry: false };
+    case 'quota_exceeded':
+      return { what: 'Your storage is full.', why: error.message || 'Delete videos you no longer need, or ask whoever runs this server for more room.', retry: true };
     case 'network':
-      return { what: 'The connection was lost.', why: 'The upload starts again by itself once you are online, or now with “Try again”.', retry: true };
+      return { what: 'The connection was lost.', why: 'Nothing that arrived is lost. “Try again” goes on where it stopped.', retry: true };
+    case 'stale_page':
+      return { what: 'A part of this page could not be loaded.', why: 'The server may have been updated since you opened it. Reload the page; what arrived is kept.', retry: true };
+    case 'storage_unreachable':
+      return { what: 'Your browser cannot reach the storage.', why: 'This server answers, so your connection works; something between you and its storage does not let files through. Whoever runs this server can find out why under Admin, Doctor. What arrived is kept.', retry: true };
     case 'storage_refused':
       return { what: 'The storage refused the file.', why: 'That is on our side, not yours. Try again; if it stays so, tell whoever runs this server.', retry: true };
+    case 'piece_too_large':
+      return { what: 'Something on the way takes no pieces of this size.', why: 'Your file is not too large: a server in front of the storage has a limit that is too low. Tell whoever runs this server.', retry: true };
     case 'upload_expired':
-      return { what: 'The upload took longer than it was allowed to.', why: 'Its permission ran out before the file had arrived. “Try again” asks for a new one and starts over.', retry: true };
+    case 'invalid_state':
+      return { what: 'The time for this upload is over.', why: 'It was not finished before its permission ran out. “Try again” asks for a new one and sends the file from the beginning.', retry: true };
     case 'upload_missing':
     case 'upload_mismatch':
-      return { what: 'What arrived is not the whole file.', why: 'Something was lost on the way. “Try again” sends it anew.', retry: true };
+    case 'parts_invalid':
+      return { what: 'What arrived is not the whole file.', why: 'Something was lost on the way. “Try again” sends what is missing.', retry: true };
     case 'unauthenticated':
     case 'session_revoked':
       return { what: 'You are logged out.', why: 'Log in again in another tab, then try again here; this list stays.', retry: true };

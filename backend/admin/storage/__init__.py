@@ -1,0 +1,1 @@
+"""What the storage holds, beside what is written down of it."""

@@ -1,0 +1,162 @@
+"""Uploads in parts, as S3 has them: there is nothing before they are put together, and nobody can write it after."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import ClientError
+
+from backend.config import settings
+from backend.core.errors import StorageUnavailable
+from backend.core.storage_client import ANSWER_SECONDS, StorageClient, code_of
+
+_NO_UPLOAD = {"NoSuchUpload", "404", "NoSuchKey"}
+_OTHER_PARTS = {"InvalidPart", "InvalidPartOrder", "EntityTooSmall"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part that has arrived; numbers begin at 1."""
+
+    number: int
+    size_bytes: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class OpenMultipart:
+    """A multipart upload that is neither complete nor aborted."""
+
+    key: str
+    upload_id: str
+    started_at: datetime
+
+
+class NoSuchMultipart(Exception):
+    """The multipart upload is not open: it was completed, aborted, or never there."""
+
+
+class PartsChanged(Exception):
+    """The parts are not (any more) those that were named, or the storage does not take them together."""
+
+
+class StorageParts(StorageClient):
+    """What can be done with uploads in parts."""
+
+    async def presign_part(
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        *,
+        size_bytes: int,
+        expires_seconds: int,
+        content_type: str | None = None,
+    ) -> str:
+        """A URL that stores one part of exactly `size_bytes`; with a `content_type`, sent with exactly this one.
+
+        boto3's own would not sign the type of a part. When the upload is complete or aborted the URL is dead.
+        """
+        if self._public is None or self._credentials is None:
+            raise StorageUnavailable("The storage is not open, or there are no keys to sign with.")
+        query = urlencode({"partNumber": number, "uploadId": upload_id}, quote_via=quote, safe="")
+        url = f"{self._public.meta.endpoint_url}/{settings.s3_bucket}/{quote(key)}?{query}"
+        headers = {"Content-Length": str(size_bytes)} | ({"Content-Type": content_type} if content_type else {})
+        request = AWSRequest(method="PUT", url=url, headers=headers)
+        frozen = self._credentials.get_frozen_credentials()
+        S3SigV4QueryAuth(frozen, "s3", settings.s3_region, expires=expires_seconds).add_auth(request)
+        return str(request.url)
+
+    async def create_multipart(self, key: str, *, content_type: str) -> str:
+        """Begin an upload in parts; answers the storage's name for it."""
+
+        def call() -> str:
+            answer = self._calls.create_multipart_upload(Bucket=settings.s3_bucket, Key=key, ContentType=content_type)
+            if answer["ResponseMetadata"]["RetryAttempts"]:
+                # What was asked for first may have been begun, too, and only its answer lost.
+                others = self._calls.list_multipart_uploads(Bucket=settings.s3_bucket, Prefix=key).get("Uploads", [])
+                for other in others:
+                    if other["Key"] == key and other["UploadId"] != answer["UploadId"]:
+                        name = other["UploadId"]
+                        self._calls.abort_multipart_upload(Bucket=settings.s3_bucket, Key=key, UploadId=name)
+            return answer["UploadId"]
+
+        return await self._run("create_multipart", call, seconds=ANSWER_SECONDS)
+
+    async def list_parts(self, key: str, upload_id: str) -> list[Part]:
+        """The parts that have arrived, in order. Raises NoSuchMultipart."""
+
+        def call() -> list[Part]:
+            parts: list[Part] = []
+            more: Any = {}
+            while True:
+                answer = self._calls.list_parts(Bucket=settings.s3_bucket, Key=key, UploadId=upload_id, **more)
+                parts += [Part(p["PartNumber"], p["Size"], p["ETag"].strip('"')) for p in answer.get("Parts", [])]
+                if not answer.get("IsTruncated"):
+                    return parts
+                more = {"PartNumberMarker": answer["NextPartNumberMarker"]}
+
+        with _no_upload():
+            return await self._run("list_parts", call, expected=_NO_UPLOAD)
+
+    async def complete_multipart(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
+        """Put the parts together into the object. Raises NoSuchMultipart, PartsChanged."""
+        named = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
+
+        def call() -> None:
+            self._long_calls.complete_multipart_upload(
+                Bucket=settings.s3_bucket,
+                Key=key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": named},  # type: ignore[typeddict-item]
+            )
+
+        with _no_upload():
+            await self._run("complete_multipart", call, expected=_NO_UPLOAD | _OTHER_PARTS)
+
+    async def abort_multipart(self, key: str, upload_id: str) -> None:
+        """Drop an upload in parts with all that has arrived of it; one that is not open is fine."""
+
+        def call() -> None:
+            self._calls.abort_multipart_upload(Bucket=settings.s3_bucket, Key=key, UploadId=upload_id)
+
+        try:
+            with _no_upload():
+                await self._run("abort_multipart", call, expected=_NO_UPLOAD)
+        except NoSuchMultipart:
+            pass
+
+    async def list_multiparts(self, prefix: str = "") -> list[OpenMultipart]:
+        """The uploads in parts that are open below `prefix`. Some servers answer for exact keys only."""
+
+        def call() -> list[OpenMultipart]:
+            pages = self._calls.get_paginator("list_multipart_uploads").paginate(
+                Bucket=settings.s3_bucket, Prefix=prefix
+            )
+            found = [each for page in pages for each in page.get("Uploads", [])]
+            return [OpenMultipart(each["Key"], each["UploadId"], each["Initiated"]) for each in found]
+
+        return await self._run("list_multiparts", call)
+
+    async def abort_multiparts(self, key: str) -> int:
+        """Drop every open upload in parts of exactly this key; answers how many there were."""
+        found = [each for each in await self.list_multiparts(key) if each.key == key]
+        for each in found:
+            await self.abort_multipart(key, each.upload_id)
+        return len(found)
+
+
+@contextmanager
+def _no_upload() -> Iterator[None]:
+    """Says in our words what the storage says of an upload in parts."""
+    try:
+        yield
+    except ClientError as error:
+        if code_of(error) in _OTHER_PARTS:
+            raise PartsChanged(code_of(error)) from error
+        raise NoSuchMultipart(code_of(error)) from error

@@ -1,0 +1,126 @@
+"""Uploads in parts: how large they are, their signed addresses, and whether what arrived is the whole file.
+
+All parts have the size that was fixed when the upload began; only the last may be shorter. Some storages insist on
+that, and it makes what is missing a matter of numbers.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import update
+
+from backend.config import settings
+from backend.core.db import transaction
+from backend.core.errors import AppError, InvalidState, ValidationFailed
+from backend.core.storage import NoSuchMultipart, Part, storage
+from backend.orgs.access import Actor, get_visible
+from backend.videos import ledger
+from backend.videos.ledger import ObjectKind
+from backend.videos.models import Upload, UploadState
+from backend.videos.refusals import PartsInvalid, UploadExpired, UploadMissing
+
+_MIB = 1024 * 1024
+#: No S3 takes more.
+MOST_PARTS = 10_000
+_MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class SignedPart:
+    """Where one part is sent to: a PUT of exactly `size_bytes`."""
+
+    number: int
+    url: str
+    size_bytes: int
+
+
+def part_size_for(size_bytes: int) -> int:
+    """The size of every part but the last, in bytes: the smallest in whole MiB with which a file fits."""
+    needed = -(-size_bytes // MOST_PARTS)
+    return max(settings.upload_part_size_mb, -(-needed // _MIB)) * _MIB
+
+
+def bytes_of(upload: Upload, number: int) -> int:
+    """How many bytes a part has. Numbers begin at 1."""
+    assert upload.part_size is not None
+    assert upload.size_bytes is not None
+    return min(upload.part_size, upload.size_bytes - (number - 1) * upload.part_size)
+
+
+async def sign_parts(*, actor: Actor, upload_id: uuid.UUID, numbers: Sequence[int]) -> tuple[list[SignedPart], int]:
+    """Addresses for these parts, and the seconds they are good for. Ask again when they have ended.
+
+    Raises NotFound, InvalidState, UploadExpired, and ValidationFailed for a number that is no part of the file.
+    """
+    seconds = settings.presigned_url_expiration
+    async with transaction() as session:
+        upload = await get_visible(session, Upload, actor, upload_id)
+        if not upload.resumable or upload.storage_upload_id is None:
+            raise InvalidState("This upload is sent in one request, not in parts.")
+        _require_open(upload)
+        count = upload.part_count or 0
+        if not all(1 <= number <= count for number in numbers):
+            message = f"The parts of this file are numbered from 1 to {count}"
+            raise ValidationFailed(fields={"part_numbers": message})
+        moved = update(Upload).where(
+            Upload.id == upload.id, Upload.state.in_((UploadState.WAITING, UploadState.EXPIRED))
+        )
+        await session.execute(moved.values(state=UploadState.UPLOADING))
+        await ledger.record(
+            session,
+            key=upload.s3_key,
+            kind=ObjectKind.ORIGINAL,
+            project_id=upload.project_id,
+            video_id=upload.video_id,
+            writable_seconds=seconds,
+        )
+    parts = []
+    for number in sorted(set(numbers)):
+        size = bytes_of(upload, number)
+        url = await storage.presign_part(
+            upload.s3_key, upload.storage_upload_id, number, size_bytes=size, expires_seconds=seconds
+        )
+        parts.append(SignedPart(number, url, size))
+    return parts, seconds
+
+
+async def arrived(upload: Upload) -> list[Part]:
+    """What the storage has of an upload; nothing once it is complete or given up. Raises StorageUnavailable."""
+    if upload.storage_upload_id is None or upload.state in (UploadState.COMPLETED, UploadState.CANCELLED):
+        return []
+    try:
+        return await storage.list_parts(upload.s3_key, upload.storage_upload_id)
+    except NoSuchMultipart:
+        return []
+
+
+def problem_with(upload: Upload, parts: Sequence[Part]) -> AppError | None:
+    """What is wrong with the parts that arrived; None when together they are the whole file."""
+    if not parts:
+        return UploadMissing()
+    count = upload.part_count or 0
+    sizes = {part.number: part.size_bytes for part in parts}
+    if extra := [number for number in sizes if number > count]:
+        return PartsInvalid(f"{_named(extra)} not of this file, which has {count}.")
+    if wrong := [number for number in sizes if sizes[number] != bytes_of(upload, number)]:
+        return PartsInvalid(f"{_named(wrong)} of another size than announced. Send it again, then try again.")
+    if len(sizes) < count:
+        missing = [number for number in range(1, count + 1) if number not in sizes]
+        return PartsInvalid(f"{_named(missing)} missing. Send what is missing, then try again.")
+    return None
+
+
+def _named(numbers: Sequence[int]) -> str:
+    words = ", ".join(str(number) for number in numbers[:_MOST_NAMED])
+    more = f" and {len(numbers) - _MOST_NAMED} more" if len(numbers) > _MOST_NAMED else ""
+    return f"Parts {words}{more} are" if len(numbers) > 1 else f"Part {words} is"
+
+
+def _require_open(upload: Upload) -> None:
+    if upload.state == UploadState.CANCELLED:
+        raise InvalidState("This upload was given up. Start a new one.")
+    if upload.state == UploadState.COMPLETED:
+        raise InvalidState("This upload is complete.")
+    if upload.check_at is None:  # what had arrived is removed
+        raise UploadExpired

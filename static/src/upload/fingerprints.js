@@ -1,0 +1,33 @@
+// Asks the worker thread for fingerprints, one for all files of the page.
+let worker = null;
+let count = 0;
+const waiting = new Map();
+
+/**
+ * @param {File} file
+ * @param {string} script the worker's address
+ * @returns {Promise<string | null>} hex, or null when there is none: then nothing is known to be a duplicate
+ */
+export function fingerprintOf(file, script) {
+  worker ??= start(script);
+  count += 1;
+  const id = count;
+  return new Promise((resolve) => {
+    waiting.set(id, resolve);
+    worker.postMessage({ id, file });
+  });
+}
+
+function start(script) {
+  const made = new Worker(script, { type: 'module' });
+  made.addEventListener('message', ({ data }) => {
+    waiting.get(data.id)?.(data.fingerprint);
+    waiting.delete(data.id);
+  });
+  made.addEventListener('error', () => {
+    for (const resolve of waiting.values()) resolve(null);
+    waiting.clear();
+    worker = null;
+  });
+  return made;
+}

@@ -1,0 +1,186 @@
+"""Deleted videos: their objects go, whoever may still write them, and nothing is lost when the storage is away."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, update
+
+from backend.core.db import transaction
+from backend.core.errors import NotFound, StorageUnavailable
+from backend.core.storage import storage
+from backend.jobs import leases
+from backend.jobs.models import Job
+from backend.videos import ledger, service, sweep
+from backend.videos.models import StoredObject, Upload, Video
+from tests.conftest import Person
+from tests.videos.sending import RunJobs, presign, project_of, put, send
+
+
+async def seen(user: Person, video: dict[str, Any]) -> dict[str, Any]:
+    answer = await user.client.get(f"/api/videos/{video['id']}")
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def folder(user: Person, video: dict[str, Any]) -> list[str]:
+    return await storage.list_keys(f"videos/{user.id}/{video['id']}/")
+
+
+async def make_due(kind: str) -> None:
+    """Let waiting jobs of a kind run now, whatever they wait for."""
+    async with transaction() as session:
+        await session.execute(update(Job).where(Job.kind == kind, Job.state == "queued").values(run_at=func.now()))
+
+
+async def let_time_pass(key: str) -> None:
+    """Until no address by which somebody could write this key is good any more."""
+    ago = datetime.now(UTC) - timedelta(days=2)
+    async with transaction() as session:
+        rows = update(StoredObject).where(StoredObject.key == key)
+        await session.execute(rows.values(writable_until=ago, buried_at=ago, due_at=ago))
+
+
+# --- removal ---------------------------------------------------------------------------------------------------------
+
+
+async def test_deletion_waits_for_the_work_it_stops(user: Person, run_jobs: RunJobs, tmp_path: Path) -> None:
+    sent = await send(user)
+    async with transaction() as session:
+        held = await leases.claim(session, worker="elsewhere", queues=["media"], kinds=["process_video"])
+    assert held is not None
+    assert held.lease_token is not None
+    assert (await user.client.delete(f"/api/videos/{sent['id']}")).status_code == 204
+    await run_jobs()
+    assert len(await folder(user, sent)) == 1
+    # The other worker stores its poster late, and only then hears that it was stopped.
+    late = tmp_path / "poster.jpg"
+    late.write_bytes(b"late")
+    key = f"videos/{user.id}/{sent['id']}/poster-late.jpg"
+    async with transaction() as session:
+        await ledger.record(
+            session,
+            key=key,
+            kind=ledger.ObjectKind.POSTER,
+            project_id=await project_of(user),
+            video_id=uuid.UUID(sent["id"]),
+        )
+    await storage.put_file(key, late, content_type="image/jpeg")
+    async with transaction() as session:
+        await leases.confirm_cancel(session, job_id=held.id, token=held.lease_token)
+    await make_due("purge_video")
+    await run_jobs()
+    assert await folder(user, sent) == []
+    async with transaction() as session:
+        assert await session.get(Video, uuid.UUID(sent["id"])) is None
+        assert await session.scalar(select(Upload.id)) is None
+
+
+async def test_what_is_put_on_a_url_after_the_deletion_is_removed_too(user: Person, run_jobs: RunJobs) -> None:
+    answer = await user.client.post("/upload", json={"filename": "clip.mp4"})
+    url, key = answer.json()["upload_url"], answer.json()["s3_path"]
+    await put(url, b"x" * 340)
+    video = (await user.client.post("/api/videos", json={"s3_key": key, "claim": answer.json()["claim"]})).json()
+    await sweep.sweep()
+    assert await storage.head(key) is None  # what anybody may write again was copied away
+    await user.client.delete(f"/api/videos/{video['id']}")
+    await run_jobs()
+    assert await folder(user, video) == []
+    assert (await put(url, b"y" * 340)).status_code == 200
+    await sweep.sweep()
+    assert await storage.head(key) is not None  # its URL still works: too early
+    await let_time_pass(key)
+    await sweep.sweep()
+    assert await storage.head(key) is None
+    async with transaction() as session:
+        assert await session.get(StoredObject, key) is None
+
+
+async def test_the_address_of_a_confirmed_upload_is_dead(user: Person, run_jobs: RunJobs) -> None:
+    place = await presign(user)
+    await put(place["upload_url"], b"x" * 340, place["headers"])
+    await user.client.post("/api/videos", json={"video_id": place["video_id"]})
+    assert (await put(place["upload_url"], b"y" * 340, place["headers"])).status_code == 404
+    await user.client.delete(f"/api/videos/{place['video_id']}")
+    await run_jobs()
+    assert (await put(place["upload_url"], b"y" * 340, place["headers"])).status_code == 404
+    assert await storage.list_keys(place["s3_key"]) == []
+
+
+async def test_storage_trouble_delays_a_deletion_and_never_loses_it(
+    user: Person, run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = await send(user)
+    await user.client.delete(f"/api/videos/{sent['id']}")
+    with monkeypatch.context() as broken:
+
+        async def away(*_: object, **__: object) -> None:
+            raise StorageUnavailable
+
+        broken.setattr(storage, "delete", away)
+        await run_jobs()
+    assert len(await folder(user, sent)) == 1
+    assert (await user.client.get(f"/api/videos/{sent['id']}")).status_code == 404
+    async with transaction() as session:
+        await session.execute(update(StoredObject).values(due_at=func.now()))
+    await sweep.sweep()
+    assert await folder(user, sent) == []
+
+
+# --- undo ------------------------------------------------------------------------------------------------------------
+
+
+async def actor_of(user: Person) -> Any:
+    project_id = await project_of(user)
+    return SimpleNamespace(user_id=uuid.UUID(user.id), project_ids=(project_id,), personal_project_id=project_id)
+
+
+async def delete_with_grace(user: Person, video_id: str) -> None:
+    actor = await actor_of(user)
+    async with transaction() as session:
+        video = await service.get_video(session, actor=actor, video_id=uuid.UUID(video_id))
+        await service.delete_video(session, actor=actor, video=video, grace_seconds=600)
+
+
+async def restore(user: Person, video_id: str) -> Video:
+    async with transaction() as session:
+        return await service.restore_video(session, actor=await actor_of(user), video_id=uuid.UUID(video_id))
+
+
+async def test_a_deletion_with_grace_can_be_undone(user: Person, run_jobs: RunJobs) -> None:
+    sent = await send(user)
+    await delete_with_grace(user, sent["id"])
+    assert (await user.client.get(f"/api/videos/{sent['id']}")).status_code == 404
+    assert (await user.client.get("/api/videos")).json()["pagination"]["total"] == 0
+    await run_jobs()
+    assert len(await folder(user, sent)) >= 1
+    restored = await restore(user, sent["id"])
+    assert str(restored.id) == sent["id"]
+    assert (await seen(user, sent))["status"] == "failed"  # it is no film
+    assert (await user.client.get("/api/videos")).json()["pagination"]["total"] == 1
+    await make_due("purge_video")
+    await run_jobs()
+    assert (await seen(user, sent))["status"] == "failed"  # it is no film
+    # And it can be deleted and undone again.
+    await delete_with_grace(user, sent["id"])
+    await restore(user, sent["id"])
+
+
+async def test_nothing_is_undone_once_removal_has_begun_or_by_others(
+    user: Person, other: Person, run_jobs: RunJobs
+) -> None:
+    sent = await send(user)
+    with pytest.raises(NotFound):
+        await restore(user, sent["id"])  # it is not deleted
+    await delete_with_grace(user, sent["id"])
+    with pytest.raises(NotFound):
+        await restore(other, sent["id"])
+    await make_due("purge_video")
+    await run_jobs()
+    with pytest.raises(NotFound):
+        await restore(user, sent["id"])
+    assert await folder(user, sent) == []
