@@ -45,8 +45,7 @@ async def poster(
     except TimeoutError:
         dest.unlink(missing_ok=True)
         raise too_slow() from None
-    except BaseException:
-        # Cancelled or failed, a half-written picture must not pass for a whole one.
+    except BaseException:  # cancelled or failed, a half-written picture must not pass for a whole one
         dest.unlink(missing_ok=True)
         raise
 

@@ -130,7 +130,7 @@ async def render(
         if output.returncode != 0:
             raise why(output, _FAILED)
         return await _checked(dest, info, output, limits)
-    except BaseException:
+    except BaseException:  # cancelled or failed, a half-written file must not pass for a whole one
         dest.unlink(missing_ok=True)
         raise
 

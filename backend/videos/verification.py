@@ -121,7 +121,7 @@ async def verify(upload_id: uuid.UUID, *, texts: Texts | None = None) -> Confirm
         return taken
     try:
         found = await _look(taken.upload)
-    except BaseException:
+    except BaseException:  # cancelled or failed, the next who looks must not wait for the lease
         await asyncio.shield(_put_back(taken))
         raise
     async with transaction() as session:

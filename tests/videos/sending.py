@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 
 from backend.core.db import transaction
+from backend.core.storage import storage
+from backend.jobs.models import Job
 from backend.orgs.models import Project
 from backend.videos.models import Video, VideoStatus
 from tests.conftest import Person
@@ -22,14 +24,14 @@ LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 async def put(url: str, data: bytes, headers: dict[str, str] | None = None) -> httpx.Response:
     """PUT straight to the storage, over the network, as a browser does."""
-    async with httpx.AsyncClient() as storage:
-        return await storage.put(url, content=data, headers=headers)
+    async with httpx.AsyncClient() as door:
+        return await door.put(url, content=data, headers=headers)
 
 
 async def get(url: str, **headers: str) -> httpx.Response:
     """GET straight from the storage."""
-    async with httpx.AsyncClient() as storage:
-        return await storage.get(url, headers=headers)
+    async with httpx.AsyncClient() as door:
+        return await door.get(url, headers=headers)
 
 
 async def presign(user: Person, name: str = "clip.mp4", data: bytes = BYTES, kind: str = "video/mp4") -> dict[str, Any]:
@@ -128,3 +130,20 @@ async def add_rows(user: Person, count: int, **values: Any) -> list[str]:
             for number, row_id in enumerate(ids)
         )
     return [str(row_id) for row_id in ids]
+
+
+async def seen(user: Person, video: dict[str, Any]) -> dict[str, Any]:
+    answer = await user.client.get(f"/api/videos/{video['id']}")
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def folder(user: Person, video: dict[str, Any]) -> list[str]:
+    return await storage.list_keys(f"videos/{user.id}/{video['id']}/")
+
+
+async def make_due(kind: str) -> None:
+    """Let waiting jobs of a kind run now, whatever they wait for."""
+    async with transaction() as session:
+        await session.execute(update(Job).where(Job.kind == kind, Job.state == "queued").values(run_at=func.now()))

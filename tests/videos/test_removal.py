@@ -13,28 +13,10 @@ from backend.core.db import transaction
 from backend.core.errors import NotFound, StorageUnavailable
 from backend.core.storage import storage
 from backend.jobs import leases
-from backend.jobs.models import Job
 from backend.videos import ledger, service, sweep
 from backend.videos.models import StoredObject, Upload, Video
 from tests.conftest import Person
-from tests.videos.sending import RunJobs, presign, project_of, put, send
-
-
-async def seen(user: Person, video: dict[str, Any]) -> dict[str, Any]:
-    answer = await user.client.get(f"/api/videos/{video['id']}")
-    assert answer.status_code == 200, answer.text
-    body: dict[str, Any] = answer.json()
-    return body
-
-
-async def folder(user: Person, video: dict[str, Any]) -> list[str]:
-    return await storage.list_keys(f"videos/{user.id}/{video['id']}/")
-
-
-async def make_due(kind: str) -> None:
-    """Let waiting jobs of a kind run now, whatever they wait for."""
-    async with transaction() as session:
-        await session.execute(update(Job).where(Job.kind == kind, Job.state == "queued").values(run_at=func.now()))
+from tests.videos.sending import RunJobs, folder, make_due, presign, project_of, put, seen, send
 
 
 async def let_time_pass(key: str) -> None:

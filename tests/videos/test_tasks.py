@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import select
 
 from backend.core.db import transaction
 from backend.core.errors import StorageUnavailable
 from backend.core.queue import registry
 from backend.core.storage import storage
-from backend.jobs.models import Job
 from backend.videos import media
 from backend.videos.models import Video
 from tests.conftest import Person
 from tests.videos import media_corpus as corpus
-from tests.videos.sending import RunJobs, adoptable, get, presign, put, send
+from tests.videos.sending import RunJobs, adoptable, folder, get, make_due, presign, put, seen, send
 
 pytestmark = pytest.mark.skipif(not shutil.which("ffprobe"), reason="ffmpeg and ffprobe are not installed")
 
@@ -27,23 +26,6 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     corpus.plain(path)
     return path.read_bytes()
-
-
-async def seen(user: Person, video: dict[str, Any]) -> dict[str, Any]:
-    answer = await user.client.get(f"/api/videos/{video['id']}")
-    assert answer.status_code == 200, answer.text
-    body: dict[str, Any] = answer.json()
-    return body
-
-
-async def folder(user: Person, video: dict[str, Any]) -> list[str]:
-    return await storage.list_keys(f"videos/{user.id}/{video['id']}/")
-
-
-async def make_due(kind: str) -> None:
-    """Let waiting jobs of a kind run now, whatever they wait for."""
-    async with transaction() as session:
-        await session.execute(update(Job).where(Job.kind == kind, Job.state == "queued").values(run_at=func.now()))
 
 
 # --- processing ------------------------------------------------------------------------------------------------------

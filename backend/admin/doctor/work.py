@@ -47,7 +47,7 @@ async def _at_work(visit: Visit) -> tuple[list[WorkerOut], list[Queue]]:
             async with transaction() as session:
                 workers = await all_workers(session)
                 return workers, await all_queues(session, workers)
-        except Exception:
+        except Exception:  # whatever keeps the tables from being read, other checks say it: these were not tried
             return None
 
     await reached(visit)
@@ -73,6 +73,13 @@ def judge_alive(workers: Sequence[WorkerOut]) -> Finding:
     return ok(f"{len(living)} alive, {slots} slots.", f"lost within a day: {', '.join(lost)}" if lost else "")
 
 
+def _living(workers: Sequence[WorkerOut]) -> list[WorkerOut]:
+    living = [worker for worker in workers if worker.state == "alive"]
+    if not living:
+        raise NotTried("Not tried: no worker is alive.")
+    return living
+
+
 @check(WORKERS, "Workers have this version")
 async def versions(visit: Visit) -> Finding:
     workers, _ = await _at_work(visit)
@@ -80,9 +87,7 @@ async def versions(visit: Visit) -> Finding:
 
 
 def judge_versions(workers: Sequence[WorkerOut]) -> Finding:
-    living = [worker for worker in workers if worker.state == "alive"]
-    if not living:
-        raise NotTried("Not tried: no worker is alive.")
+    living = _living(workers)
     others = [f"{worker.name} ({worker.version})" for worker in living if worker.version != __version__]
     if others:
         fix = f"Upgrade and restart it, so that it runs {__version__} (compose: docker compose up -d --build worker)."
@@ -99,9 +104,7 @@ async def queues(visit: Visit) -> Finding:
 def judge_queues(workers: Sequence[WorkerOut], found: Sequence[Queue]) -> Finding:
     needed = {task.queue for kind in registry.kinds() if (task := registry.find(kind)) is not None}
     needed |= {queue.name for queue in found if queue.needs_worker}
-    living = [worker for worker in workers if worker.state == "alive"]
-    if not living:
-        raise NotTried("Not tried: no worker is alive.")
+    living = _living(workers)
     served = {name for worker in living for name in worker.queues}
     paused = sorted(queue.name for queue in found if queue.paused_at is not None)
     if missing := sorted(needed - served):
@@ -121,9 +124,7 @@ async def kinds(visit: Visit) -> Finding:
 
 
 def judge_kinds(workers: Sequence[WorkerOut]) -> Finding:
-    living = [worker for worker in workers if worker.state == "alive"]
-    if not living:
-        raise NotTried("Not tried: no worker is alive.")
+    living = _living(workers)
     known = {kind for worker in living for kind in worker.kinds}
     if missing := sorted(set(registry.kinds()) - known):
         fix = "Upgrade and restart the workers (compose: docker compose up -d --build worker)."
