@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text, update
 
 from backend.accounts.models import User
+from backend.admin import service
 from backend.admin.overview import forget_everything
 from backend.core.db import transaction
 from tests.conftest import MakeUser, Person
@@ -20,6 +21,12 @@ __all__ = ["chromium", "declare", "visitor"]
 def nothing_remembered() -> None:
     """What other tests' jobs left in the memory of this process."""
     forget_everything()
+
+
+@pytest.fixture(autouse=True)
+def time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order on many jobs is not cut into several because the machine is slow."""
+    monkeypatch.setattr(service, "BULK_SECONDS", 60.0)
 
 
 async def give_role(person: Person, *roles: str) -> None:
