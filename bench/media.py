@@ -103,7 +103,7 @@ async def read(folder: Path) -> None:
             sheet = plan_sheet(info)
             still, tiles = folder / "poster.jpg", folder / "preview.jpg"
             _, shot = await measure(server, taken, lambda: poster(source, still, info))  # noqa: B023
-            told = "unknown length"
+            told = "none: no index, or no length"
             if sheet is not None:
                 _, told = await measure(server, taken, lambda: preview(source, tiles, info, sheet))  # noqa: B023
             size = path.stat().st_size / 1e6

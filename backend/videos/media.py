@@ -33,15 +33,20 @@ _FIELDS = (
     "format=format_name,duration,nb_streams:format_tags=major_brand"
     ":stream=index,codec_type,codec_name,codec_tag_string,profile,width,height,sample_aspect_ratio,pix_fmt,r_frame_rate"
     ",avg_frame_rate,field_order,color_transfer,duration,channels:stream_disposition=default,attached_pic"
-    ":stream_tags=language:stream_side_data=side_data_type,rotation"
+    ":stream_tags=language:stream_side_data=side_data_type,rotation:packet_side_data=side_data_type"
 )
+# Packets tell whether they are encrypted, so some of each track are looked at.
+_FEW_PACKETS = "%+#8"
 _MEASURED = re.compile(rb"out_time_us=(\d+)")
 
 
-async def probe(source: str, *, timeout_seconds: float = 30, limits: Limits | None = None) -> MediaInfo:
+async def probe(
+    source: str, *, timeout_seconds: float = 30, limits: Limits | None = None, decode: bool = True
+) -> MediaInfo:
     """Describe the file at `source` (`file:` path, or http(s) address that serves ranges), and see a frame decode.
 
-    `timeout_seconds` is wall time for the whole. Raises MediaError with the codes corrupt_media, unsupported_container,
+    Without `decode` no frame is looked at: of pictures that are known to decode. `timeout_seconds` is wall time for the
+    whole. Raises MediaError with the codes corrupt_media, unsupported_container,
     no_video_stream, dimensions_too_large, duration_too_long, too_many_streams, probe_timeout, resource_limit or
     storage_unavailable; ToolMissing where ffprobe or ffmpeg is not installed.
     """
@@ -50,7 +55,8 @@ async def probe(source: str, *, timeout_seconds: float = 30, limits: Limits | No
         async with asyncio.timeout(timeout_seconds):
             start = await _look(source)
             info = await _report(source, limits, timeout_seconds, start)
-            await _decode_a_frame(source, info, limits, timeout_seconds)
+            if decode:
+                await _decode_a_frame(source, info, limits, timeout_seconds)
             if info.duration is None and (start.size_bytes or 0) <= MEASURE_MAX_BYTES:
                 info = replace(info, duration=await _measure(source, info, limits, timeout_seconds))
             return info
@@ -160,7 +166,7 @@ def _doctype(head: bytes) -> str | None:
 
 
 async def _report(source: str, limits: Limits, timeout_seconds: float, start: _Start) -> MediaInfo:
-    words = input_words(source, limits, sequential=start.fragmented)
+    words = ["-read_intervals", _FEW_PACKETS, *input_words(source, limits, sequential=start.fragmented)]
     look = ["ffprobe", "-v", "warning", "-of", "json", "-show_entries", _FIELDS, *words]
     output = await run_media_tool(look, timeout_seconds)
     try:

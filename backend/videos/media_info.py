@@ -114,6 +114,8 @@ def describe(
     form: Mapping[str, Any] = report.get("format") or {}
     streams: list[Mapping[str, Any]] = report.get("streams") or []
     container = _container(form, doctype)
+    if _is_encrypted(report):
+        raise MediaError("unsupported_container", "The file is encrypted. Upload it without its copy protection.")
     if max(len(streams), int(form.get("nb_streams") or 0)) > limits.max_streams:
         raise MediaError("too_many_streams", f"The file holds more than {limits.max_streams} streams.")
     video = _video(streams)
@@ -200,6 +202,13 @@ def _container(form: Mapping[str, Any], doctype: str | None) -> str:
     if name in ("avi", "mpegts"):
         return name
     raise MediaError("unsupported_container", "This kind of file is not supported. Use MP4, MOV, AVI, WebM or MKV.")
+
+
+def _is_encrypted(report: Mapping[str, Any]) -> bool:
+    """Whether packets need a key. Of an encrypted MP4 ffprobe tells tracks as if they were not, and decodes noise."""
+    packets: list[Mapping[str, Any]] = report.get("packets") or []
+    told = [data.get("side_data_type") for packet in packets for data in packet.get("side_data_list") or []]
+    return "Encryption info" in told
 
 
 def _video(streams: list[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -16,6 +16,10 @@ from backend.videos.sandbox import Progress, ToolOutput, ToolOutputTooLarge, Too
 #: What every call of ffmpeg begins with.
 _QUIET = ("-nostdin", "-hide_banner", "-v", "warning")
 
+#: A filter that takes the key frame before the moment sought. ffmpeg drops it for coming too early, and reads on to the
+#: next one, which is seconds and megabytes away.
+AT_ONCE = "setpts=PTS-STARTPTS"
+
 #: What ffmpeg says when the server, not the file, is the trouble; 404 and 416 are answers about the object.
 _STORAGE_TROUBLE = re.compile(
     r"HTTP error (?:40[0-3]|408|429|5\d\d)|Server returned (?:40[013]|5XX)|Stream ends prematurely|Failed to resolve"

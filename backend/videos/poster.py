@@ -8,7 +8,7 @@ from typing import Any
 import ffmpeg
 
 from backend.videos.media_info import Limits, MediaError, MediaInfo
-from backend.videos.media_tools import command, reading, run_media_tool, tone_map_filters, too_slow, why
+from backend.videos.media_tools import AT_ONCE, command, reading, run_media_tool, tone_map_filters, too_slow, why
 from backend.videos.sandbox import ToolOutput
 
 SEEK_FRACTION = 0.1
@@ -71,15 +71,17 @@ class _Shot:
         luma = await self._take(dest, seek, candidates)
         if luma is None and self._tone_map:
             # This ffmpeg may lack the filters, or the file's colours may be told wrongly: flat colours beat none.
-            self._tone_map = []
+            tone_map, self._tone_map = self._tone_map, []
             luma = await self._take(dest, seek, candidates)
+            if luma is None:  # it was not the colours
+                self._tone_map = tone_map
         return luma
 
     async def _take(self, dest: Path, seek: float, candidates: int) -> float | None:
         options: dict[str, str | None] = {"ss": f"{seek:.3f}"} if seek else {}
         if candidates == 1:
             options |= {"skip_frame": "nokey", "noaccurate_seek": None}
-        filters = [f"thumbnail={candidates}"] if candidates > 1 else []
+        filters = [f"thumbnail={candidates}"] if candidates > 1 else [AT_ONCE]
         filters += [f"scale={self._width}:{self._height}:flags=area", "setsar=1", *self._tone_map]
         filters += ["format=yuv420p", "signalstats", "metadata=print:key=lavfi.signalstats.YAVG:file=-"]
         # JPEG knows one matrix and the full range only.

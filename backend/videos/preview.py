@@ -1,5 +1,6 @@
 """Small pictures of a whole video on one sheet, for cards and the seek bar, and the WebVTT track that tells of them."""
 
+import asyncio
 import math
 import re
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import ffmpeg
 
 from backend.videos.media_info import Limits, MediaError, MediaInfo
-from backend.videos.media_tools import command, reading, run_media_tool, tone_map_filters, why
+from backend.videos.media_tools import AT_ONCE, command, reading, run_media_tool, tone_map_filters, too_slow, why
 
 #: The longer side of a tile, in pixels.
 TILE_SIDE = 160
@@ -24,6 +25,9 @@ EVERY_FRAME_PIXELS = 4_000_000_000
 #: Larger files are not read through: for each of fewer tiles, the place is looked up.
 READ_THROUGH_BYTES = 256 * 1024 * 1024
 SOUGHT_TILES = 36
+
+#: The file was probed before: what its tracks are need not be found out at length for each tile.
+_QUICK_LOOK = {"probesize": 500_000, "analyzeduration": 1}
 
 #: What ffmpeg says of a piece that does not decode; browsers give up there, where it goes on.
 _DAMAGE = re.compile(r"Error while decoding stream|Error submitting packet to decoder|Decoding error")
@@ -43,8 +47,12 @@ class Sheet:
 
 
 def plan_sheet(info: MediaInfo) -> Sheet | None:
-    """How the preview of a video is laid out; None where its length is not known."""
-    if not info.duration:
+    """How the preview of a video is laid out; None where its length is not known.
+
+    None also for a large file in fragments: without an index each tile would cost a visit to all of them. Browsers are
+    given a rendition of such a file, and that is what the preview is made of.
+    """
+    if not info.duration or (info.fragmented and _is_large(info)):
         return None
     most = SOUGHT_TILES if _is_large(info) else MOST_TILES
     count = min(most, max(FEW_TILES, math.ceil(info.duration / SECONDS_EACH)))
@@ -77,7 +85,11 @@ async def preview(
     """
     limits = limits or Limits()
     make = _sought if _is_large(info) else _read_through
-    sound = await make(source, dest, info, sheet, timeout_seconds, limits)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            sound = await make(source, dest, info, sheet, timeout_seconds, limits)
+    except TimeoutError:
+        raise too_slow() from None
     if not dest.exists() or not dest.stat().st_size:
         raise MediaError("corrupt_media", _FAILED)
     return sound
@@ -128,8 +140,8 @@ async def _sought(
     strip = dest.with_suffix(".yuv")
     for number in range(sheet.count):
         seek = {"ss": f"{number * sheet.interval:.3f}", "skip_frame": "nokey", "noaccurate_seek": None}
-        pictures = reading(source, info, limits, **seek)[str(info.video_stream)]
-        tile = {"vf": _filters(info, sheet), "frames:v": 1, "f": "rawvideo"}
+        pictures = reading(source, info, limits, **seek, **_QUICK_LOOK)[str(info.video_stream)]
+        tile = {"vf": _filters(info, sheet, first=[AT_ONCE]), "frames:v": 1, "f": "rawvideo"}
         output = await run_media_tool(command(ffmpeg.output(pictures, "pipe:1", threads=1, **tile)), timeout_seconds)
         if len(output.stdout) == tile_bytes:
             tiles.append(output.stdout)

@@ -24,6 +24,9 @@ Tell = Callable[[float], Awaitable[None]]
 SOUND_BITS = 160_000
 #: Room for indexes and small mistakes of an estimate.
 SLACK_BYTES = 16 * 1024 * 1024
+#: What the index of an MP4 takes for a packet, amply, and how many packets a second of sound is.
+INDEX_BYTES = 40
+SOUND_PACKETS = 50
 #: A rendition shorter than its source by more than this share, and a second, lost something on the way.
 SHORT_SHARE = 0.02
 
@@ -118,8 +121,12 @@ async def render(
         )
 
     hardware = encoder != encoders.SOFTWARE and not plan.copy_video
+    room = _room_for_index(info, plan)
     try:
-        output = await run(_command(source, dest, info, plan, encoder, limits), hardware)
+        output = await run(_command(source, dest, info, plan, encoder, limits, room), hardware)
+        if "reserved_moov_size is too small" in output.stderr:
+            # There are more frames than the file tells of.
+            output = await run(_command(source, dest, info, plan, encoder, limits), hardware)
         if output.returncode != 0 and hardware:
             # The device is busy, or gone: slower is better than not at all.
             output = await run(_command(source, dest, info, plan, encoders.SOFTWARE, limits), False)
@@ -129,13 +136,26 @@ async def render(
             output = await run(_command(source, dest, info, plan, encoders.SOFTWARE, limits), False)
         if output.returncode != 0:
             raise why(output, _FAILED)
-        return await _checked(dest, info, output, limits)
+        return await _checked(dest, info, plan, output, limits)
     except BaseException:  # cancelled or failed, a half-written file must not pass for a whole one
         dest.unlink(missing_ok=True)
         raise
 
 
-def _command(source: str, dest: Path, info: MediaInfo, plan: Plan, encoder: str, limits: Limits) -> list[str]:
+def _room_for_index(info: MediaInfo, plan: Plan) -> int:
+    """Bytes to leave in front for the index of an MP4; 0: it is moved there afterwards, which writes all a second time.
+
+    Room is left where it is little beside the pictures, which are then written once.
+    """
+    if not plan.copy_video or not info.duration or not info.fps:
+        return 0
+    room = int(info.duration * (info.fps + SOUND_PACKETS) * INDEX_BYTES)
+    return room if room * 100 < (info.size_bytes or 0) else 0
+
+
+def _command(
+    source: str, dest: Path, info: MediaInfo, plan: Plan, encoder: str, limits: Limits, room: int = 0
+) -> list[str]:
     again: dict[str, int] = {}
     if not source.startswith("file:"):
         # It is read slowly, for hours perhaps: servers close such connections.
@@ -147,7 +167,8 @@ def _command(source: str, dest: Path, info: MediaInfo, plan: Plan, encoder: str,
         options |= encoders.picture_options(info, plan.width, plan.height, encoder)
     if info.audio_stream is not None:
         options |= {"c:a": "copy"} if plan.copy_audio else sound_options(plan.container)
-    options |= {"movflags": "+faststart"} if plan.container == "mp4" else {"cues_to_front": 1}
+    in_front: dict[str, Any] = {"moov_size": room} if room else {"movflags": "+faststart"}
+    options |= in_front if plan.container == "mp4" else {"cues_to_front": 1}
     written = ffmpeg.output(*tracks(source, info, limits, **again), f"file:{dest}", f=plan.container, **options)
     return command(written, device=None if plan.copy_video else encoders.device_options(encoder))
 
@@ -168,10 +189,12 @@ def sound_options(container: str) -> dict[str, Any]:
     return {"c:a": codec, "b:a": SOUND_BITS, "ac": 2, "ar": 48000, "af": "aresample=async=1"}
 
 
-async def _checked(dest: Path, info: MediaInfo, output: ToolOutput, limits: Limits) -> MediaInfo:
+async def _checked(dest: Path, info: MediaInfo, plan: Plan, output: ToolOutput, limits: Limits) -> MediaInfo:
     """What came out. A tool that ends well may have written little: the source was cut off, or did not decode."""
     # Our own file may be larger than those we take, and a long one takes long to read.
-    made = await probe(f"file:{dest}", timeout_seconds=60, limits=replace(limits, max_duration_seconds=10**9))
+    ample = replace(limits, max_duration_seconds=10**9)
+    # Pictures taken as they are were seen to decode where they come from.
+    made = await probe(f"file:{dest}", timeout_seconds=60, limits=ample, decode=not plan.copy_video)
     if info.duration and (made.duration or 0) < info.duration * (1 - SHORT_SHARE) - 1:
         trouble = why(output, _FAILED)
         if trouble.code == "storage_unavailable":

@@ -132,6 +132,15 @@ def hdr10(path: Path) -> None:
     ffmpeg(*picture(1), "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le", *colours, path)
 
 
+def hdr10_bars(path: Path) -> None:
+    """Bars of a television, brightened to HDR, as phones write them."""
+    colours = ["-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc"]
+    source = ["-f", "lavfi", "-i", "smptehdbars=size=320x180:rate=30:duration=4"]
+    bright = "zscale=tin=bt709:min=bt709:pin=bt709:t=smpte2084:p=bt2020:m=bt2020nc:npl=203,format=yuv420p10le"
+    coder = ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error", "-tag:v", "hvc1"]
+    ffmpeg(*source, "-vf", bright, *coder, *colours, path)
+
+
 def fragmented(path: Path) -> None:
     ffmpeg(*picture(5), *H264, "-g", "25", "-movflags", "frag_keyframe+empty_moov+default_base_moof", path)
 

@@ -159,10 +159,15 @@ async def test_a_variable_frame_rate_is_told(tmp_path: Path) -> None:
     assert (await probe(made(tmp_path, "a.mp4", corpus.variable_rate))).vfr
 
 
-async def test_ten_bit_hevc_is_told(tmp_path: Path) -> None:
+@pytest.fixture
+async def hevc() -> None:
+    """An encoder for HEVC, or the test is left out."""
     encoders = await asyncio.to_thread(subprocess.run, ["ffmpeg", "-v", "error", "-encoders"], stdout=subprocess.PIPE)
     if b"libx265" not in encoders.stdout:
         pytest.skip("this ffmpeg has no HEVC encoder")
+
+
+async def test_ten_bit_hevc_is_told(tmp_path: Path, hevc: None) -> None:
     info = await probe(made(tmp_path, "a.mp4", corpus.hevc_ten_bit))
     assert (info.video_codec, info.bit_depth, info.hdr, info.playable) == ("hevc", 10, None, False)
 
@@ -173,6 +178,13 @@ async def test_hdr_is_told_and_its_poster_is_not_flat(tmp_path: Path) -> None:
     assert (info.hdr, info.bit_depth) == ("hdr10", 10)
     _, picture = await pixels(source, info, tmp_path)
     assert max(picture) - min(picture) > 60
+
+
+async def test_an_hdr_poster_has_the_colours_people_see(tmp_path: Path, hevc: None) -> None:
+    source = made(tmp_path, "a.mov", corpus.hdr10_bars)
+    _, picture = await pixels(source, await probe(source), tmp_path)
+    colours = [picture[at : at + 3] for at in range(0, 48, 3)]
+    assert max(max(each) - min(each) for each in colours) > 40, "without tone mapping the bars are pale"
 
 
 async def test_a_fragmented_file_has_its_whole_duration(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from backend.videos import preview as previews
 from backend.videos.media import MediaInfo, probe
 from backend.videos.preview import Sheet, plan_sheet, preview, track
+from bench.range_server import RangeServer
 from tests.videos import media_corpus as corpus
 
 pytestmark = pytest.mark.skipif(not shutil.which("ffprobe"), reason="ffmpeg and ffprobe are not installed")
@@ -63,6 +64,32 @@ async def test_tiles_show_the_video_from_its_start_to_its_end(
     assert (seen[0], seen[-1]) == ("red", "blue")
     assert abs(seen.count("red") - sheet.count / 2) <= 1
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".yuv"] == []
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
+async def test_a_sought_tile_is_the_key_frame_before_it_and_not_the_one_after(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(previews, "READ_THROUGH_BYTES", 0)
+    monkeypatch.setattr(previews, "SOUGHT_TILES", 4)
+    path = tmp_path / name
+    # Red but for a second of blue, with a key frame each ten seconds.
+    blue = "drawbox=c=blue:t=fill:enable='between(t,20,21)'"
+    picture = f"color=red:d=40:s=640x360:r=10,noise=alls=60:allf=t,{blue},format=yuv420p"
+    corpus.ffmpeg("-f", "lavfi", "-i", picture, *corpus.H264, "-g", "100", "-sc_threshold", "0", "-b:v", "8M", path)
+    info = await probe(f"file:{path}")
+    sheet = plan_sheet(info)
+    assert sheet is not None
+    assert (sheet.count, sheet.interval) == (4, 10)
+    with RangeServer(tmp_path) as server:
+        await preview(server.address(path), tmp_path / "p.jpg", info, sheet)
+    assert await tiles(sheet, tmp_path / "p.jpg") == ["red", "red", "blue", "red"]
+
+
+async def test_a_large_file_in_fragments_has_none(tmp_path: Path) -> None:
+    info = await film(tmp_path / "a.mp4")
+    assert plan_sheet(replace(info, fragmented=True)) is not None
+    assert plan_sheet(replace(info, fragmented=True, size_bytes=previews.READ_THROUGH_BYTES + 1)) is None
 
 
 async def test_tiles_of_a_turned_video_are_upright(tmp_path: Path) -> None:

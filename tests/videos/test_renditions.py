@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from backend.videos import renditions
 from backend.videos.media import MediaError, MediaInfo, probe
 from backend.videos.renditions import Plan, fit, most_bytes, plan_rendition, render
+from backend.videos.sandbox import on_command
 from tests.videos import media_corpus as corpus
 
 pytestmark = pytest.mark.skipif(not shutil.which("ffprobe"), reason="ffmpeg and ffprobe are not installed")
@@ -79,6 +81,28 @@ async def test_a_rendition_begins_with_its_index(tmp_path: Path) -> None:
     _, _, dest, _ = await made(tmp_path / "a.mkv", tmp_path)
     data = dest.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
+
+
+@pytest.mark.parametrize("told", [1, 25], ids=["more frames than it tells of", "as many"])
+async def test_room_is_left_in_front_for_the_index_of_a_large_one(
+    told: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = tmp_path / "a.mkv"
+    picture = "testsrc2=d=20:s=640x360:r=25,noise=alls=60:allf=t,format=yuv420p"
+    corpus.ffmpeg("-f", "lavfi", "-i", picture, *corpus.H264, "-qp", "10", film)
+    monkeypatch.setattr(renditions, "SOUND_PACKETS", 0)
+    info = replace(await probe(f"file:{film}"), fps=told)
+    commands: list[str] = []
+    on_command.set(lambda command: commands.append(" ".join(command)))
+    dest = tmp_path / "out" / "b.mp4"
+    dest.parent.mkdir()
+    plan = plan_rendition(info, max_height=1080)
+    await render(f"file:{film}", dest, info, plan, tell=said, timeout_seconds=60, stall_seconds=30)
+    data = dest.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    assert [("moov_size" in each, "faststart" in each) for each in commands if each.startswith("ffmpeg")] == (
+        [(True, False)] if told == 25 else [(True, False), (False, True)]
+    )
 
 
 async def test_only_the_main_picture_and_sound_are_taken(tmp_path: Path) -> None:

@@ -206,7 +206,14 @@ def _noisy(kit: Kit) -> bytes:
 
 
 OTHERS = [
-    hostile("locked", "cenc.mp4", lambda kit: kit.clip("locked.mp4", *LOCK, *KEY), "corrupt_media", TAKEN),
+    hostile("locked", "cenc.mp4", lambda kit: kit.clip("locked.mp4", *LOCK, *KEY), "unsupported_container"),
+    hostile(
+        "locked",
+        "cenc-fragments.mp4",  # its fragments do not say where their keys belong
+        lambda kit: kit.clip("locked.mp4", "-movflags", "frag_keyframe+empty_moov", *LOCK, *KEY),
+        "unsupported_container",
+        "corrupt_media",
+    ),
     hostile("codec", "unknown.mp4", _unknown_codec, "corrupt_media"),
     hostile("codec", "hollow.mp4", _hollow, "corrupt_media"),
     hostile("codec", "noise-for-pictures.mp4", _noisy, "corrupt_media", TAKEN),
