@@ -237,7 +237,8 @@ def check(only: str = "") -> None:
 
 def run_tests(arguments: list[str]) -> None:
     """The whole suite, on the embedded stack."""
-    run_python("tests", ("-m", "pytest", *arguments))
+    spread = ("-p", "tests.spread", "-n", "2", "--dist", "loadscope", "--no-loadscope-reorder")
+    run_python("tests", ("-m", "pytest", *spread, *arguments))
 
 
 def run_python(name: str, arguments: Iterable[str]) -> None:

@@ -12,9 +12,7 @@ from typing import Any, ClassVar
 import structlog
 from arq.worker import Function
 
-import backend.videos.removal
-import backend.videos.rendition_tasks
-import backend.videos.tasks  # noqa: F401  # makes its kinds known
+import backend.kinds  # noqa: F401
 from backend.config import ConfigurationError, settings
 from backend.core import capabilities, logging
 from backend.core.db import database

@@ -13,9 +13,7 @@ from sqlalchemy import text
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-import backend.videos.removal
-import backend.videos.rendition_tasks
-import backend.videos.tasks  # noqa: F401  # makes its kinds of jobs known
+import backend.kinds  # noqa: F401
 from backend import __version__
 from backend.accounts import api as accounts_api
 from backend.accounts import pages as accounts_pages

@@ -127,7 +127,7 @@ def set_roles(options: argparse.Namespace) -> int:
 
 def doctor(options: argparse.Namespace) -> int:
     """Try everything the platform needs, and say how to mend what fails (--json)."""
-    use_running_stack()
+    folder = use_running_stack()
     from backend.config import settings
 
     settings.check()
@@ -142,19 +142,21 @@ def doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(schemas.ReportOut.of(report).model_dump_json(indent=2))
     else:
-        print("\n".join(terminal.lines(report)))
+        print("\n".join(terminal.lines(report, folder=folder)))
     return 1 if report.state == "failed" else 0
 
 
 def reconcile(options: argparse.Namespace) -> int:
     """Say what is in the storage and not in the ledger, or the other way round (--fix mends it)."""
     use_running_stack()
+    from backend.core import logging
     from backend.core.db import database
     from backend.core.storage import storage
     from backend.core.words import filesize
     from backend.videos.reconcile import Reconciliation
 
     async def run() -> int:
+        logging.configure(level="WARNING")  # what is printed is the list alone
         database.open()
         storage.open()
         left = 0
@@ -173,6 +175,8 @@ def reconcile(options: argparse.Namespace) -> int:
                 f" {left} findings are left, {0 if options.all else seen.young} more are too young to tell",
                 file=sys.stderr,
             )
+            if seen.uploads_by_key:
+                print("open uploads of keys not in the ledger cannot be listed on this storage", file=sys.stderr)
         finally:
             storage.close()
             await database.close()
@@ -215,15 +219,20 @@ def shell(options: argparse.Namespace) -> int:
     return 0
 
 
-def use_running_stack() -> None:
-    """Without settings of one's own, speak to what `dailies up` runs here. To be called before they are read."""
+def use_running_stack() -> Path | None:
+    """Without settings of one's own, speak to what `dailies up` runs here. To be called before they are read.
+
+    Answers its folder.
+    """
     if "DATABASE_URL" in os.environ or (ROOT / ".env").exists():
-        return
+        return None
     from backend.local.stack import environment_of
 
-    os.environ.update(environment_of(Path(os.environ.get("DATA_DIR") or ROOT / ".data")))
+    folder = Path(os.environ.get("DATA_DIR") or ROOT / ".data").resolve()
+    os.environ.update(environment_of(folder))
     os.environ.setdefault("ENVIRONMENT", "local")
     os.environ.setdefault("PUBLIC_URL", f"http://127.0.0.1:{os.environ.get('PORT') or 8000}")
+    return folder
 
 
 def alembic_config() -> "Config":

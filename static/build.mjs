@@ -4,7 +4,7 @@
 //   theme.js           a classic script, loaded first so that no page flashes in the wrong theme
 //   <entry>.js         one ES module for each file directly in static/src/ (theme.js aside)
 //   swagger-ui.css     the looks of the API reference
-//   icons.svg          a sprite of the lucide icons that templates and scripts name with icon('…')
+//   icons.svg          a sprite of the lucide icons that templates and scripts name with icon('…') or icon: '…', and nowhere else
 //   inter-*.woff2      Inter, one file a subset
 //   manifest.json      file name → name with a content hash; every linked name may be cached for ever
 
@@ -108,11 +108,17 @@ async function buildStyles() {
 
 async function buildIcons() {
   const names = new Set();
+  const hidden = [];
   const sources = [...(await filesBelow(path.join(ROOT, 'templates'), /\.html$/)), ...(await filesBelow(SRC, /\.js$/))];
   for (const file of sources) {
     const text = await readFile(file, 'utf8');
     for (const match of text.matchAll(/\bicon(?:\(|['"]?\s*[:=])\s*['"]([a-z0-9-]+)['"]/g)) names.add(match[1]);
+    // A choice between two names, or one that is put together, would be missing without a word.
+    for (const match of text.matchAll(/\b(?:icon|setIcon)\((?:[^()]|\([^()]*\))*\)/g)) {
+      if (/\?|\+|~|\$\{| if /.test(match[0])) hidden.push(`${path.relative(ROOT, file)}: ${match[0]}`);
+    }
   }
+  if (hidden.length) throw new Error(`The build cannot see which icons these are; name each as icon('…') or icon: '…':\n${hidden.join('\n')}`);
   const symbols = await Promise.all([...names].sort().map(async (name) => {
     const svg = await readFile(path.join(MODULES, `lucide-static/icons/${name}.svg`), 'utf8').catch(() => {
       throw new Error(`There is no lucide icon named ${name}`);

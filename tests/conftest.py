@@ -14,9 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
+from passlib.context import CryptContext
 from sqlalchemy import text
 
 from backend.config import settings
+from backend.core import security
 from backend.core.db import Base, transaction
 from backend.core.redis import redis
 from backend.local.stack import Stack
@@ -38,6 +40,7 @@ def environment(stack: Stack) -> dict[str, str]:
         "ENVIRONMENT": "local",
         "LOG_FORMAT": "console",
         "PUBLIC_URL": "http://127.0.0.1:8000",
+        "WORK_DIR": str(stack.data_dir),
         **stack.env(),
     }
 
@@ -61,11 +64,30 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         servers.stop()
 
 
+#: As in production: slow on purpose, which two thousand tests that only need somebody signed in cannot afford.
+COSTLY_PASSWORDS = security._context
+
+
+def use_passwords(context: CryptContext) -> None:
+    security._context = context
+    security._stand_in_hash.cache_clear()
+
+
+@pytest.fixture
+def costly_passwords() -> Iterator[None]:
+    """Passwords are hashed in this process as in production."""
+    cheap = security._context
+    use_passwords(COSTLY_PASSWORDS)
+    yield
+    use_passwords(cheap)
+
+
 @pytest.fixture(scope="session")
 async def app(stack: Stack) -> AsyncIterator[FastAPI]:
-    """The whole application in this process, with its lifespan running."""
+    """The whole application in this process, with its lifespan running; its passwords cost next to nothing."""
     from backend.app import create_app
 
+    use_passwords(COSTLY_PASSWORDS.copy(argon2__memory_cost=64))
     application = create_app()
     async with application.router.lifespan_context(application):
         yield application

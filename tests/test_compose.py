@@ -268,7 +268,7 @@ def run_init(folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     shell = shutil.which("sh")
     assert shell
     words = [shell, str(ROOT / "minio-init" / "init.sh")]
-    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_init_is_posix_shell() -> None:

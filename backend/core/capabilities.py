@@ -6,7 +6,7 @@ What was tried is kept in Postgres, one row for each storage, and read again by 
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -32,46 +32,34 @@ UNKNOWN_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a storage server does. Where a fact is not known, the value is the one that cannot do harm."""
+    """What a storage server does, as far as servers differ and something is decided by it.
+
+    Where a fact is not known, the value is the one that cannot do harm.
+    """
 
     #: A name of `KNOWN`, or "unknown".
     server: str = "unknown"
-    #: A signed `If-None-Match: *` keeps a PUT from replacing an object that is there.
+    #: A signed `If-None-Match: *` keeps a PUT from replacing an object that is there (`videos.uploads`: only then may
+    #: a file be an object of its own at once, which events tell of).
     if_none_match: bool = False
-    #: All parts of a multipart upload but the last must have the same size.
-    equal_parts: bool = True
-    #: Forms with a signed policy (POST) are taken.
-    post_policy: bool = False
-    #: Open multipart uploads can be listed by a prefix, and not by the exact key alone.
+    #: Open multipart uploads can be listed by a prefix, and not by the exact key alone (`videos.reconcile`).
     list_uploads_by_prefix: bool = False
-    #: A signed `x-amz-checksum-sha256` is compared with the bytes that came.
-    checksums: bool = False
-    #: CORS is a setting of the bucket (PutBucketCors), and not of the server.
-    bucket_cors: bool = False
 
 
 #: The servers we know, as they come. What the doctor tries (`PROBED`) wins over it.
 KNOWN = {
     each.server: each
     for each in (
-        Capabilities("swift", if_none_match=True, equal_parts=False, list_uploads_by_prefix=True, checksums=True),
-        Capabilities("minio", if_none_match=True, equal_parts=False, post_policy=True, checksums=True),
-        Capabilities(
-            "aws",
-            if_none_match=True,
-            equal_parts=False,
-            post_policy=True,
-            list_uploads_by_prefix=True,
-            checksums=True,
-            bucket_cors=True,
-        ),
-        Capabilities("r2", if_none_match=True, list_uploads_by_prefix=True, bucket_cors=True),
-        Capabilities("seaweedfs", equal_parts=False, post_policy=True, list_uploads_by_prefix=True, bucket_cors=True),
+        Capabilities("swift", if_none_match=True, list_uploads_by_prefix=True),
+        Capabilities("minio", if_none_match=True),
+        Capabilities("aws", if_none_match=True, list_uploads_by_prefix=True),
+        Capabilities("r2", if_none_match=True, list_uploads_by_prefix=True),
+        Capabilities("seaweedfs", list_uploads_by_prefix=True),
     )
 }
 UNKNOWN = Capabilities()
-#: What the doctor tries on the server itself. The rest is known from `KNOWN` only.
-PROBED = ("if_none_match", "list_uploads_by_prefix", "checksums", "bucket_cors")
+#: What the doctor tries on the server itself.
+PROBED = tuple(field.name for field in fields(Capabilities) if field.name != "server")
 
 _HOSTS = {".amazonaws.com": "aws", ".amazonaws.com.cn": "aws", ".r2.cloudflarestorage.com": "r2"}
 _SERVERS = {"minio": "minio", "amazons3": "aws", "seaweedfs": "seaweedfs"}
@@ -126,11 +114,6 @@ def current() -> Capabilities:
     return of(by_address(settings.s3_endpoint_url))
 
 
-def as_facts(found: Capabilities) -> dict[str, bool]:
-    """The facts without the name, for showing them."""
-    return {field.name: getattr(found, field.name) for field in fields(found) if field.name != "server"}
-
-
 async def learn(storage: "Storage") -> Capabilities:
     """Read what is kept about this storage; when nothing is, look at what its answers give away.
 
@@ -176,7 +159,7 @@ async def keep_current(storage: "Storage") -> None:
 def _remember(found: Capabilities) -> Capabilities:
     global _current
     if _current is None or _current[1] != found:
-        log.info("capabilities", **{"server": found.server, **as_facts(found)})
+        log.info("capabilities", **asdict(found))
     _current = (endpoint(), found)
     return found
 

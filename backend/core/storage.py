@@ -25,7 +25,7 @@ __all__ = [
     "Part",
     "PartsChanged",
     "Storage",
-    "attachment",
+    "disposition",
     "storage",
 ]
 
@@ -54,10 +54,11 @@ class ListedObject:
     modified_at: datetime
 
 
-def attachment(filename: str) -> str:
-    """A Content-Disposition that saves under `filename` (RFC 6266: plain ASCII, and the whole name in UTF-8)."""
+def disposition(filename: str, *, download: bool) -> str:
+    """A Content-Disposition that names the file (RFC 6266: plain ASCII, and the whole name in UTF-8)."""
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in filename)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
+    way = "attachment" if download else "inline"
+    return f"{way}; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
 
 
 class Storage(StorageParts):
@@ -91,15 +92,16 @@ class Storage(StorageParts):
         *,
         expires_seconds: int,
         content_type: str | None = None,
-        download_name: str | None = None,
+        filename: str | None = None,
+        download: bool = False,
         internal: bool = False,
     ) -> str:
-        """A URL that reads one object; the type sent is ours to choose, and `download_name` makes it a download."""
+        """A URL that reads one object; the type and the name sent are ours to choose, and whether browsers save it."""
         params: dict[str, Any] = {"Bucket": settings.s3_bucket, "Key": key}
         if content_type is not None:
             params["ResponseContentType"] = content_type
-        if download_name is not None:
-            params["ResponseContentDisposition"] = attachment(download_name)
+        if filename is not None:
+            params["ResponseContentDisposition"] = disposition(filename, download=download)
         return self._sign(self._internal if internal else self._public, "get_object", params, expires_seconds)
 
     def sign_call(self, operation: str, *, internal: bool = False, expires_seconds: int = 60, **params: Any) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from botocore.auth import S3SigV4QueryAuth
@@ -14,6 +15,9 @@ from botocore.exceptions import ClientError
 from backend.config import settings
 from backend.core.errors import StorageUnavailable
 from backend.core.storage_client import ANSWER_SECONDS, StorageClient, code_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import ListPartsOutputTypeDef
 
 _NO_UPLOAD = {"NoSuchUpload", "404", "NoSuchKey"}
 _OTHER_PARTS = {"InvalidPart", "InvalidPartOrder", "EntityTooSmall"}
@@ -91,18 +95,21 @@ class StorageParts(StorageClient):
     async def list_parts(self, key: str, upload_id: str) -> list[Part]:
         """The parts that have arrived, in order. Raises NoSuchMultipart."""
 
-        def call() -> list[Part]:
-            parts: list[Part] = []
-            more: Any = {}
-            while True:
-                answer = self._calls.list_parts(Bucket=settings.s3_bucket, Key=key, UploadId=upload_id, **more)
-                parts += [Part(p["PartNumber"], p["Size"], p["ETag"].strip('"')) for p in answer.get("Parts", [])]
-                if not answer.get("IsTruncated"):
-                    return parts
-                more = {"PartNumberMarker": answer["NextPartNumberMarker"]}
+        def page(after: int) -> "ListPartsOutputTypeDef":
+            more: Any = {"PartNumberMarker": after} if after else {}
+            return self._calls.list_parts(Bucket=settings.s3_bucket, Key=key, UploadId=upload_id, **more)
 
-        with _no_upload():
-            return await self._run("list_parts", call, expected=_NO_UPLOAD)
+        parts: list[Part] = []
+        after = 0
+        while True:
+            with _no_upload():
+                answer = await self._run(
+                    "list_parts", partial(page, after), seconds=ANSWER_SECONDS, expected=_NO_UPLOAD
+                )
+            parts += [Part(p["PartNumber"], p["Size"], p["ETag"].strip('"')) for p in answer.get("Parts", [])]
+            if not answer.get("IsTruncated"):
+                return parts
+            after = answer["NextPartNumberMarker"]
 
     async def complete_multipart(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
         """Put the parts together into the object. Raises NoSuchMultipart, PartsChanged."""

@@ -1,4 +1,4 @@
-"""What Swift loads by name from its configuration: a small cache, and a log handler that writes to standard error.
+"""What Swift loads by name from its configuration: a small cache, a header for every answer, and a log handler.
 
 Kept apart from `swift_server`, which runs as `__main__`, so that these are never imported twice.
 """
@@ -71,6 +71,21 @@ def cache_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[A
         def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
             environ["swift.cache"] = cache
             return app(environ, start_response)
+
+        return answer
+
+    return put_in_front
+
+
+def nosniff_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[App], App]:
+    """A paste filter that forbids browsers to take a file for something else than its type says."""
+
+    def put_in_front(app: App) -> App:
+        def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+            def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+                return start_response(status, [*headers, ("X-Content-Type-Options", "nosniff")], *more)
+
+            return app(environ, start)
 
         return answer
 

@@ -24,8 +24,12 @@ from typing import Any
 
 from swift.common.utils import set_swift_dir
 
+from backend.local.swift_multipart import keep_to_s3
+
 PART_POWER = 6  # 64 partitions: one device needs no more, and it can never be changed
 BACKLOG = 1024
+HEAL_SECONDS = 2.0
+PENDING = Path("device/async_pending")
 HERE = "/proc/self/cwd"  # paste wants an absolute path, and takes a percent sign in it for something else
 
 
@@ -70,23 +74,26 @@ def serve(name: str, listener: Any) -> None:
     )
 
 
-def refuse_late_parts() -> None:
-    """Make an upload in parts dead once it is complete, as every other S3 does.
+def heal_listings() -> None:
+    """Send the listings what they could not be told in time, for good.
 
-    Swift takes parts for an upload as long as its object is there, and writes them over what the object consists of.
+    An object that is stored while its listing does not answer (a full disk, a machine under load) leaves a note in
+    `async_pending`. Elsewhere a daemon of Swift's sends them; here its code runs when there are any.
     """
-    from swift.common.middleware.s3api.controllers import multi_upload
-    from swift.common.middleware.s3api.s3response import NoSuchUpload
+    eventlet.sleep(HEAL_SECONDS)  # the servers first
+    from swift.common.utils import readconf
+    from swift.obj.updater import ObjectUpdater
 
-    known = multi_upload._get_upload_info
-
-    def open_uploads_only(request: Any, app: Any, upload_id: str) -> Any:
-        info, is_open = known(request, app, upload_id)
-        if request.method == "PUT" and not is_open:
-            raise NoSuchUpload(upload_id=upload_id)
-        return info, is_open
-
-    multi_upload._get_upload_info = open_uploads_only
+    conf = readconf(f"{HERE}/object-server.conf", "app:object-server", log_name="object-updater")
+    updater = ObjectUpdater(conf | {"objects_per_second": "500"})
+    while True:
+        eventlet.sleep(HEAL_SECONDS)
+        try:
+            if PENDING.is_dir() and any(PENDING.iterdir()):
+                updater.begin = time.time()
+                updater.object_sweep(str(PENDING.parent))
+        except Exception:  # what cannot be told now is told later: no reason to end the servers
+            traceback.print_exc()
 
 
 def end_process(done: Any) -> None:
@@ -110,12 +117,13 @@ def main() -> None:
         for name, (host, port) in listen.items()
     }
     set_swift_dir(os.getcwd())
-    refuse_late_parts()
+    keep_to_s3()
     for name in ("account", "container", "object"):
         write_ring(name, port=listen[name][1])
     threads = [eventlet.spawn(serve, name, listener) for name, listener in listeners.items()]
     for thread in threads:
         thread.link(end_process)
+    eventlet.spawn(heal_listings)
     threads[0].wait()
 
 

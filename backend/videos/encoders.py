@@ -58,3 +58,16 @@ def picture_options(info: MediaInfo, width: int, height: int, encoder: str) -> d
     if encoder == SOFTWARE:
         options["threads:v"] = min(MOST_THREADS, os.cpu_count() or 1)
     return options | {"force_key_frames": f"expr:gte(t,n_forced*{KEY_SECONDS})"}
+
+
+def trial(encoder: str) -> list[str]:
+    """The call that encodes some frames which ffmpeg draws itself: it fails where the encoder has no device."""
+    upload = ",hwupload" if encoder == "h264_vaapi" else ""
+    options = {"c:v": encoder, "profile:v": "high", **_QUALITY[encoder], "f": "null"}
+    return [
+        *("ffmpeg", "-nostdin", "-hide_banner", "-v", "error"),
+        *(word for name, value in device_options(encoder).items() for word in (f"-{name}", value)),
+        *("-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-frames:v", "5", "-vf", f"format=nv12{upload}"),
+        *(word for name, value in options.items() for word in (f"-{name}", str(value))),
+        "-",
+    ]

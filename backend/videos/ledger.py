@@ -1,7 +1,7 @@
 """The ledger of objects: each key is written down before it is signed or written, and stays until its object is gone.
 
 A key that no row refers to any more is buried. Its object is removed at once, and once more when every address by
-which somebody may still write it has ended: what arrives late cannot stay.
+which somebody may still write it has long ended: what arrives late cannot stay.
 """
 
 import uuid
@@ -9,18 +9,21 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import DateTime, delete, func, literal, select, text, update
+from sqlalchemy import DateTime, case, delete, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.db import transaction
+from backend.core.errors import StorageUnavailable
 from backend.core.storage import storage
 from backend.videos.models import ObjectKind, StoredObject, Video
 
 __all__ = [
+    "IN_PARTS",
     "KEY_COLUMNS",
     "LATE_ARRIVAL",
     "RUNG_KEYS",
+    "SLOW_ARRIVAL",
     "ObjectKind",
     "bury",
     "bury_others",
@@ -33,12 +36,21 @@ __all__ = [
 
 log = structlog.get_logger(__name__)
 
-#: A transfer that began just before its address ended may still be running for a while.
+#: A transfer that began just before its address ended may still be running for a while: of a part, or our own, so long,
 LATE_ARRIVAL = timedelta(minutes=15)
+#: and of a whole file in one request so long, for a slow line takes hours.
+SLOW_ARRIVAL = timedelta(days=1)
 #: Whoever takes a buried key to remove it has this long; then another may.
 _REMOVE_AGAIN = timedelta(seconds=30)
-#: The last removal: when nobody can write the object any more.
-_LAST_LOOK = func.greatest(StoredObject.buried_at, StoredObject.writable_until) + LATE_ARRIVAL
+#: The last removal: when nobody can write the object any more, by an address or, without one, by ourselves.
+_LAST_LOOK = case(
+    (StoredObject.writable_until.is_(None), StoredObject.buried_at + LATE_ARRIVAL),
+    else_=func.greatest(StoredObject.buried_at, StoredObject.writable_until) + SLOW_ARRIVAL,
+)
+#: What may have come in parts, as far as it can be told from what an object is for.
+IN_PARTS = (ObjectKind.ORIGINAL, ObjectKind.RENDITION, ObjectKind.LADDER, ObjectKind.STRAY)
+#: Of so many keys in a row that could not be removed the storage is to blame, and not the keys.
+_MOST_FAILURES = 3
 
 #: What of a video names an object of it.
 KEY_COLUMNS = [getattr(Video, column.name) for column in Video.__table__.columns if column.name.endswith("_key")]
@@ -125,8 +137,8 @@ async def keys_of_video(session: AsyncSession, video_id: uuid.UUID) -> list[str]
 async def remove_buried(keys: Sequence[str] | None = None, *, at_once: int = 50) -> int:
     """Remove the objects of buried keys that are due, or of these `keys` now; answers how many were removed.
 
-    Any number of workers may do it at once: each takes other keys. Raises StorageUnavailable; what was taken is then
-    due again soon.
+    Any number of workers may do it at once: each takes other keys. Raises StorageUnavailable when one could not be
+    removed; it is then due again soon, and the others are settled all the same.
     """
     due = StoredObject.due_at <= func.now() if keys is None else StoredObject.key.in_(keys)
     taken = (
@@ -145,12 +157,23 @@ async def remove_buried(keys: Sequence[str] | None = None, *, at_once: int = 50)
             execution_options={"synchronize_session": False},
         )
         rows = claimed.all()
+    removed: list[str] = []
+    failures: list[StorageUnavailable] = []
+    in_a_row = 0
     for row in rows:
-        if row.kind in (ObjectKind.ORIGINAL, ObjectKind.RENDITION, ObjectKind.LADDER, ObjectKind.STRAY):
-            await storage.abort_multiparts(row.key)
-        await storage.delete([row.key])
-    if rows:
-        removed = [row.key for row in rows]
+        try:
+            if row.kind in IN_PARTS:
+                await storage.abort_multiparts(row.key)
+            await storage.delete([row.key])
+        except StorageUnavailable as error:
+            failures.append(error)
+            in_a_row += 1
+            if in_a_row == _MOST_FAILURES:
+                break
+        else:
+            removed.append(row.key)
+            in_a_row = 0
+    if removed:
         buried = (StoredObject.key.in_(removed), StoredObject.buried_at.is_not(None))
         async with transaction() as session:
             # What was removed after the last moment at which it could be written is gone for good.
@@ -158,5 +181,7 @@ async def remove_buried(keys: Sequence[str] | None = None, *, at_once: int = 50)
                 delete(StoredObject).where(*buried, literal(rows[0].at, DateTime(timezone=True)) >= _LAST_LOOK)
             )
             await session.execute(update(StoredObject).where(*buried).values(due_at=_LAST_LOOK))
-        log.info("objects.removed", count=len(rows))
-    return len(rows)
+        log.info("objects.removed", count=len(removed))
+    if failures:
+        raise failures[0]
+    return len(removed)

@@ -7,8 +7,9 @@ that, and it makes what is missing a matter of numbers.
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
-from sqlalchemy import update
+from sqlalchemy import func, update
 
 from backend.config import settings
 from backend.core.db import transaction
@@ -51,6 +52,8 @@ def bytes_of(upload: Upload, number: int) -> int:
 async def sign_parts(*, actor: Actor, upload_id: uuid.UUID, numbers: Sequence[int]) -> tuple[list[SignedPart], int]:
     """Addresses for these parts, and the seconds they are good for. Ask again when they have ended.
 
+    Whoever signs goes on sending: the days for which an upload is kept count from the last part that can arrive.
+
     Raises NotFound, InvalidState, UploadExpired, and ValidationFailed for a number that is no part of the file.
     """
     seconds = settings.presigned_url_expiration
@@ -67,6 +70,9 @@ async def sign_parts(*, actor: Actor, upload_id: uuid.UUID, numbers: Sequence[in
             Upload.id == upload.id, Upload.state.in_((UploadState.WAITING, UploadState.EXPIRED))
         )
         await session.execute(moved.values(state=UploadState.UPLOADING))
+        keep = timedelta(days=settings.upload_keep_days, seconds=seconds)
+        longer = update(Upload).where(Upload.id == upload.id, Upload.expires_at < func.now() + keep)
+        await session.execute(longer.values(expires_at=func.now() + keep))
         await ledger.record(
             session,
             key=upload.s3_key,
@@ -90,9 +96,16 @@ async def arrived(upload: Upload) -> list[Part]:
     if upload.storage_upload_id is None or upload.state in (UploadState.COMPLETED, UploadState.CANCELLED):
         return []
     try:
-        return await storage.list_parts(upload.s3_key, upload.storage_upload_id)
+        parts = await storage.list_parts(upload.s3_key, upload.storage_upload_id)
     except NoSuchMultipart:
+        parts = []
+    if parts or not upload.part_count:
+        return parts
+    # Put together and then refused, as by a full quota: it takes no part any more, for it has all of them.
+    whole = await storage.head(upload.s3_key)
+    if whole is None or whole.size_bytes != upload.size_bytes:
         return []
+    return [Part(number, bytes_of(upload, number), whole.etag) for number in range(1, upload.part_count + 1)]
 
 
 def problem_with(upload: Upload, parts: Sequence[Part]) -> AppError | None:

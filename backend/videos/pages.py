@@ -1,6 +1,7 @@
 """Videos in a browser: the library, uploading, a video's own page. Fragments are parts that the full pages include."""
 
 import json
+import math
 import uuid
 from typing import Annotated, Any, Literal
 
@@ -16,24 +17,29 @@ from backend.core.db import SessionDep, transaction
 from backend.core.errors import Unauthenticated
 from backend.core.events import event_stream, in_turn
 from backend.core.web import errors, is_htmx, lenient, redirect, render, wants_html
-from backend.orgs.access import Actor, OptionalActor, PageActor
+from backend.jobs.models import JobState
+from backend.jobs.progress import State
+from backend.jobs.words import doing
+from backend.orgs.access import Actor, CurrentActor, OptionalActor, PageActor, visible
 from backend.orgs.service import list_projects
 from backend.videos import quota, service, words
 from backend.videos.history import history
 from backend.videos.library import PAGE_SIZE, LibraryQuery
 from backend.videos.live import library_events, video_events
 from backend.videos.models import Video, VideoStatus
-from backend.videos.playback import playback_url
+from backend.videos.playback import playback_url, sizes
 from backend.videos.schemas import MAX_DESCRIPTION_LENGTH, MAX_TITLE_LENGTH, VideoOut, VideoPatch
 from backend.videos.search import VideoQuery
 from backend.videos.uploads import ALLOWED_TYPES
-from backend.videos.work import look, state_of
+from backend.videos.work import look, state_of, states_of
 
 router = APIRouter()
 
 #: Videos in work that the library shows by name.
 WORK_SHOWN = 5
 RECENT_SHOWN = 3
+#: Videos one request asks the progress of.
+MOST_FOLLOWED = 100
 
 web.templates().filters["activity"] = words.activity
 web.templates().globals["upload_types"] = ALLOWED_TYPES
@@ -119,6 +125,26 @@ async def _page(session: AsyncSession, actor: Actor, query: LibraryQuery) -> ser
 # --- one video -------------------------------------------------------------------------------------------------------
 
 
+@router.get("/videos/progress", include_in_schema=False)
+async def progress(
+    actor: CurrentActor,
+    session: SessionDep,
+    video_ids: Annotated[list[uuid.UUID], Query(alias="id", max_length=MOST_FOLLOWED)],
+) -> list[dict[str, Any]]:
+    """How far the processing of these videos is, in the words of the library; a deleted one is left out."""
+    videos = (await session.scalars(visible(Video, actor).where(Video.id.in_(video_ids)))).all()
+    states = await states_of(session, videos)
+    return [_how_far(video, states.get(video.id)) for video in videos]
+
+
+def _how_far(video: Video, state: State | None) -> dict[str, Any]:
+    told: dict[str, Any] = {"id": str(video.id), "status": video.status}
+    if state is not None:
+        running = state.job.status == JobState.RUNNING
+        told |= {"words": doing(state.job), "percent": math.floor(state.job.progress), "running": running}
+    return told
+
+
 @router.get("/videos/{video_id}", response_model=VideoOut, responses=errors(401, 404, 503), tags=["videos"])
 async def show(request: Request, video_id: uuid.UUID, actor: OptionalActor, session: SessionDep) -> Any:
     """A page for browsers; JSON, as `/api/videos/{video_id}`, for programs."""
@@ -194,6 +220,7 @@ async def _video(request: Request, session: AsyncSession, actor: Actor, video: V
         job=state.job if state else None,
         seen=state.version.moved if state else None,
         playback=await playback_url(video),
+        sizes=await sizes(session, video),
         facts=words.facts(video),
         technical=words.technical(video),
         history=await history(session, actor=actor, video=video),

@@ -5,6 +5,7 @@ The type that is sent is ours to choose, whatever the sender of a file said it w
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -35,15 +36,16 @@ class Playback:
 async def playback_url(video: Video, *, download: bool = False) -> Playback:
     """Where bytes are read, with ranges: of the rendition where there is one, for browsers do not play the original.
 
-    `download` is of the original, and makes browsers save it under its file name. With `CDN_BASE_URL` set, playing goes
-    through the CDN on the object's own path, unsigned: to guard it is the CDN's part. Downloads are signed by the
-    storage in any case, for only a signature can carry the file's name.
+    `download` is of the original, and makes browsers save it under its file name; what plays has its name, too. With
+    `CDN_BASE_URL` set, playing goes through the CDN on the object's own path, unsigned: to guard it, and to choose its
+    headers, is the CDN's part. Downloads are signed by the storage in any case, for only that can carry a name.
     """
-    key, content_type = video.s3_key, video.content_type
+    key, content_type, filename = video.s3_key, video.content_type, video.filename
     if not download:
         content_type = _TYPES.get(video.container or "", content_type)
         if video.rendition_key is not None:
-            key, content_type = video.rendition_key, f"video/{video.rendition_key.rpartition('.')[2]}"
+            ending = video.rendition_key.rpartition(".")[2]
+            key, content_type, filename = video.rendition_key, f"video/{ending}", f"{Path(filename).stem}.{ending}"
     seconds = settings.playback_url_expiration
     if settings.cdn_base_url and not download:
         url = _cdn_url(settings.cdn_base_url, key)
@@ -52,7 +54,8 @@ async def playback_url(video: Video, *, download: bool = False) -> Playback:
             key,
             expires_seconds=seconds,
             content_type=content_type,
-            download_name=video.filename if download else None,
+            filename=filename,
+            download=download,
         )
     return Playback(url, content_type, seconds, datetime.now(UTC) + timedelta(seconds=seconds))
 
@@ -72,6 +75,11 @@ async def preview_track(video: Video) -> str:
 async def master_playlist(session: AsyncSession, video: Video) -> str:
     """The list of sizes. Raises NotFound while there is none."""
     return ladder.master_playlist(await _rungs(session, video))
+
+
+async def sizes(session: AsyncSession, video: Video) -> list[str]:
+    """The names of the sizes it is streamed in ("720p"), the largest first; none where there is no ladder."""
+    return [rung["name"] for rung in reversed(await _rungs(session, video))] if video.has_ladder else []
 
 
 async def rung_playlist(session: AsyncSession, video: Video, name: str) -> str:

@@ -1,28 +1,31 @@
 """The storage and the ledger, side by side: what is in one and not in the other, and how that is mended.
 
 Both are read in the order of the keys, a page of each at a time, so that memory does not grow with what is stored.
-Uploads and removals go on meanwhile: what seems wrong is looked at once more by itself, and what is younger than the
-longest life of a signed address is only counted, for it may still be on its way.
+Uploads, jobs and removals go on meanwhile: what seems wrong is looked at once more by itself, what a job works on is
+left alone, and what is younger than the longest life of a signed address and a day is only counted, as it may be on its
+way.
 """
 
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import structlog
-from sqlalchemy import Row, and_, delete, or_, select, update
+from sqlalchemy import Row, and_, delete, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import load_only
 
 from backend.config import settings
+from backend.core import capabilities
 from backend.core.db import transaction
-from backend.core.storage import ListedObject, NoSuchMultipart, PartsChanged, storage
+from backend.core.storage import ListedObject, NoSuchMultipart, OpenMultipart, PartsChanged, storage
+from backend.jobs.models import LIVE_STATES, Job
 from backend.videos import ledger
-from backend.videos.ledger import KEY_COLUMNS, LATE_ARRIVAL, RUNG_KEYS, ObjectKind
+from backend.videos.ledger import IN_PARTS, KEY_COLUMNS, RUNG_KEYS, SLOW_ARRIVAL, ObjectKind
 from backend.videos.models import OPEN_UPLOADS, StoredObject, Upload, UploadState, Video, VideoStatus
 from backend.videos.refusals import UploadMissing
 from backend.videos.uploads import CLAIM_SECONDS, PUBLIC_PREFIX, final_key
@@ -31,6 +34,16 @@ log = structlog.get_logger(__name__)
 
 _PAGE = 500
 _IDS = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+_BUSY = exists().where(Job.video_id == StoredObject.video_id, Job.state.in_(LIVE_STATES))
+#: A record with what it belongs to, and whether something works on that.
+_ROWS = (
+    select(StoredObject, Upload, Video, RUNG_KEYS, _BUSY.label("busy"))
+    .outerjoin(Upload, Upload.video_id == StoredObject.video_id)
+    .outerjoin(Video, Video.id == StoredObject.video_id)
+    .options(load_only(Video.id, Video.status, *KEY_COLUMNS))
+)
 
 
 class Trouble(StrEnum):
@@ -60,12 +73,16 @@ class Finding:
 
 @dataclass
 class Totals:
-    """What was looked at so far; `next_after` is where to go on when the time was over."""
+    """What was looked at so far; `next_after` is where to go on when the time was over.
+
+    `uploads_by_key`: the storage lists no open uploads, so those of keys that are not in the ledger cannot be seen.
+    """
 
     objects: int = 0
     size_bytes: int = 0
     rows: int = 0
     young: int = 0
+    uploads_by_key: bool = False
     next_after: str | None = None
 
 
@@ -81,10 +98,15 @@ class Reconciliation:
 
     async def findings(self) -> AsyncIterator[Finding]:
         """What is wrong, in the order of the keys; mended on the way when asked to. Raises StorageUnavailable."""
-        if not self._after:
-            async for parts in self._open_parts():
+        listable = (await capabilities.learn(storage)).list_uploads_by_prefix
+        self.totals.uploads_by_key = not listable
+        if listable and not self._after:
+            async for parts in self._over(await storage.list_multiparts(self._prefix)):
                 yield await self._mend(parts)
         async for listed, rows in self._pages():
+            if not listable:
+                async for parts in self._over(await _open_below(row.StoredObject for row in rows)):
+                    yield await self._mend(parts)
             for suspect in await _suspects(listed, rows):
                 finding = await _looked_at_again(suspect)
                 if finding is None:
@@ -124,10 +146,16 @@ class Reconciliation:
                 return
             after = upto
 
-    async def _open_parts(self) -> AsyncIterator[Finding]:
-        for each in await storage.list_multiparts(self._prefix):
+    async def _over(self, opened: Sequence[OpenMultipart]) -> AsyncIterator[Finding]:
+        """Those whose upload is over."""
+        for each in opened:
             async with transaction() as session:
                 upload = await session.scalar(select(Upload).where(Upload.s3_key == each.key))
+                row = await _records_of(session, each.key)
+            if row is not None and row.StoredObject.buried_at is not None:
+                continue  # the sweep removes them, as any object under this key
+            if row is not None and row.busy:  # it may be what a worker stores just now
+                continue
             if upload is not None and upload.check_at is not None:  # it may go on
                 continue
             became = upload.storage_upload_id if upload is not None and upload.state == UploadState.COMPLETED else None
@@ -157,11 +185,7 @@ async def _records(
 ) -> Sequence[Row[tuple[StoredObject]]]:
     """Records with what they belong to, in the order of the keys."""
     query = (
-        select(StoredObject, Upload, Video, RUNG_KEYS)
-        .outerjoin(Upload, Upload.video_id == StoredObject.video_id)
-        .outerjoin(Video, Video.id == StoredObject.video_id)
-        .where(StoredObject.key > after, StoredObject.key.startswith(prefix, autoescape=True))
-        .options(load_only(Video.id, Video.status, *KEY_COLUMNS))
+        _ROWS.where(StoredObject.key > after, StoredObject.key.startswith(prefix, autoescape=True))
         .order_by(StoredObject.key)
         .limit(_PAGE)
     )
@@ -170,16 +194,18 @@ async def _records(
     return (await session.execute(query)).all()
 
 
+async def _open_below(records: Iterable[StoredObject]) -> list[OpenMultipart]:
+    """The open uploads of these keys, for a storage that lists none by a prefix: each is asked for by itself."""
+    keys = [record.key for record in records if record.buried_at is None and record.kind in IN_PARTS]
+    return [each for key in keys for each in await storage.list_multiparts(key) if each.key == key]
+
+
 async def _suspects(listed: dict[str, ListedObject], rows: Sequence[Row[tuple[StoredObject]]]) -> list[Finding]:
     found: dict[str, Finding] = {}
     recorded = set()
     for row in rows:
         recorded.add(row.StoredObject.key)
-        if (
-            finding := _judged(
-                row.StoredObject, row.Upload, row.Video, row.rung_keys or [], listed.get(row.StoredObject.key)
-            )
-        ) is not None:
+        if (finding := _judged(row, listed.get(row.StoredObject.key))) is not None:
             found[finding.key] = finding
     for key, each in listed.items():
         if key not in recorded:
@@ -189,17 +215,14 @@ async def _suspects(listed: dict[str, ListedObject], rows: Sequence[Row[tuple[St
     return [found[key] for key in sorted(found, key=str.encode)]
 
 
-def _judged(
-    record: StoredObject,
-    upload: Upload | None,
-    video: Video | None,
-    rungs: Sequence[str],
-    listed: ListedObject | None,
-) -> Finding | None:
+def _judged(row: Row[tuple[StoredObject]], listed: ListedObject | None) -> Finding | None:
     """What is wrong with a record; nothing when it is buried (the sweep removes it) or as it should be."""
+    record: StoredObject = row.StoredObject
+    upload: Upload | None = row.Upload
+    video: Video | None = row.Video
     if record.buried_at is not None:
         return None
-    used = video is not None and record.key in _used_by(video, rungs)
+    used = video is not None and record.key in _used_by(video, row.rung_keys or [])
     size = listed.size_bytes if listed is not None else None
     since = max(record.recorded_at, record.writable_until or record.recorded_at)
 
@@ -212,8 +235,8 @@ def _judged(
         return None  # it waits for its object
     if video is None:
         return finding(Trouble.UNOWNED if listed is not None else Trouble.EMPTY)
-    if video.status == VideoStatus.PROCESSING:
-        return None  # about to be used
+    if row.busy or video.status == VideoStatus.PROCESSING:
+        return None  # about to be used, however long that takes: each attempt has keys of its own
     return finding(Trouble.ABANDONED if listed is not None else Trouble.EMPTY)
 
 
@@ -226,7 +249,7 @@ def safe_age(key: str) -> timedelta:
     seconds = max(settings.upload_url_expiration, settings.presigned_url_expiration)
     if key.startswith(PUBLIC_PREFIX):  # it may be adopted for as long as the claim is good
         seconds = max(seconds, CLAIM_SECONDS)
-    return timedelta(seconds=seconds) + LATE_ARRIVAL
+    return timedelta(seconds=seconds) + SLOW_ARRIVAL
 
 
 def _is_young(key: str, since: datetime) -> bool:
@@ -242,18 +265,11 @@ async def _looked_at_again(suspect: Finding) -> Finding | None:
         still = found is not None and suspect.trouble in (Trouble.STRAY, Trouble.UNCLAIMED)
         return suspect if still else None
     listed = ListedObject(suspect.key, found.size_bytes, suspect.since) if found is not None else None
-    return _judged(row.StoredObject, row.Upload, row.Video, row.rung_keys or [], listed)
+    return _judged(row, listed)
 
 
 async def _records_of(session: AsyncSession, key: str) -> Row[tuple[StoredObject]] | None:
-    query = (
-        select(StoredObject, Upload, Video, RUNG_KEYS)
-        .outerjoin(Upload, Upload.video_id == StoredObject.video_id)
-        .outerjoin(Video, Video.id == StoredObject.video_id)
-        .where(StoredObject.key == key)
-        .options(load_only(Video.id, Video.status, *KEY_COLUMNS))
-    )
-    return (await session.execute(query)).one_or_none()
+    return (await session.execute(_ROWS.where(StoredObject.key == key))).one_or_none()
 
 
 # --- mending ---------------------------------------------------------------------------------------------------------
@@ -261,9 +277,9 @@ async def _records_of(session: AsyncSession, key: str) -> Row[tuple[StoredObject
 
 async def _mend(finding: Finding) -> str | None:
     """Do what can be done, and say in a word what it was; None: nothing can."""
-    if finding.trouble == Trouble.OPEN_PARTS:
-        return await _closed(finding.key)
     async with transaction() as session:
+        if not await _still_so(session, finding):
+            return None
         if finding.trouble in (Trouble.STRAY, Trouble.UNCLAIMED):
             if await _recorded(session, finding.key):
                 return "recorded"
@@ -273,9 +289,28 @@ async def _mend(finding: Finding) -> str | None:
             return "forgotten"
         elif finding.trouble == Trouble.MISSING:
             return await _told_of(session, finding)
-        await ledger.bury(session, [finding.key])
+        if finding.trouble != Trouble.OPEN_PARTS:
+            await ledger.bury(session, [finding.key])
+    if finding.trouble == Trouble.OPEN_PARTS:
+        return await _closed(finding.key)
     await ledger.remove_buried([finding.key])
     return "removed"
+
+
+async def _still_so(session: AsyncSession, finding: Finding) -> bool:
+    """Whether it is as it was found, and stays so: what begins to use a key waits until we are done."""
+    of_video = select(StoredObject.video_id).where(StoredObject.key == finding.key).scalar_subquery()
+    await session.execute(select(Video.id).where(Video.id == of_video).with_for_update())
+    row = await _records_of(session, finding.key)
+    if finding.trouble == Trouble.OPEN_PARTS:
+        return row is None or not (row.busy or row.StoredObject.buried_at is not None)
+    if finding.trouble in (Trouble.STRAY, Trouble.UNCLAIMED):
+        return row is None
+    listed = None
+    if finding.size_bytes is not None:
+        listed = ListedObject(finding.key, finding.size_bytes, finding.since)
+    judged = _judged(row, listed) if row is not None else None
+    return judged is not None and judged.trouble == finding.trouble and not judged.young
 
 
 async def _closed(key: str) -> str | None:

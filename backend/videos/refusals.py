@@ -26,7 +26,10 @@ class UploadMismatch(Conflict):
 
 
 class UploadExpired(Gone):
-    code, message = "upload_expired", "The time for this upload is over and no file arrived. Start a new upload."
+    code, message = (
+        "upload_expired",
+        "The time for this upload is over. Not all of the file arrived. Start a new upload.",
+    )
 
 
 class PartsInvalid(Conflict):

@@ -23,7 +23,7 @@ from backend.core.security import read_claim, sign_claim
 from backend.core.storage import storage
 from backend.orgs.access import Actor, get_visible, visible
 from backend.videos import ledger, quota
-from backend.videos.ledger import LATE_ARRIVAL, ObjectKind
+from backend.videos.ledger import LATE_ARRIVAL, SLOW_ARRIVAL, ObjectKind
 from backend.videos.models import OPEN_UPLOADS, Upload, UploadState, Video
 from backend.videos.multipart import part_size_for
 from backend.videos.refusals import FileTooLarge, UnsupportedType, UploadMismatch, UploadMissing
@@ -49,8 +49,6 @@ CLAIM_SECONDS = 7 * 24 * 3600
 _MAX_EXTENSION_LENGTH = 16
 #: What one request may bring: no S3 takes more.
 _MOST_IN_ONE_REQUEST = 5 * 1024**3
-#: How long an upload sent in one request may still be on its way when its address has ended: a slow line takes hours.
-SLOW_ARRIVAL = timedelta(days=1)
 _MOST_LISTED = 100
 
 
@@ -298,7 +296,9 @@ async def change(session: AsyncSession, *, actor: Actor, upload_id: uuid.UUID, c
             setattr(upload, name, changes[name])
     project_id = changes.get("project_id")
     if isinstance(project_id, uuid.UUID) and project_id != upload.project_id:
-        await quota.reserve(session, project_id=project_for(actor, project_id), size_bytes=upload.size_bytes or 0)
+        size = upload.size_bytes or 0
+        # It is announced in the project that it leaves: of the same owner, it must not count twice.
+        await quota.reserve(session, project_id=project_for(actor, project_id), size_bytes=size, without=upload.id)
         upload.project_id = project_id
     return upload
 

@@ -21,7 +21,7 @@ from backend.orgs.access import Actor, get_visible, visible
 from backend.videos import ledger, quota
 from backend.videos.models import Upload, UploadState, Video, VideoStatus
 from backend.videos.multipart import problem_with
-from backend.videos.refusals import PartsInvalid, UploadExpired, UploadMismatch, UploadMissing
+from backend.videos.refusals import PartsInvalid, QuotaExceeded, UploadExpired, UploadMismatch, UploadMissing
 from backend.videos.service import start_processing
 from backend.videos.uploads import (
     ALLOWED_TYPES,
@@ -178,6 +178,8 @@ async def _look(upload: Upload) -> ObjectInfo | AppError | None:
             if (problem := problem_with(upload, parts)) is not None:
                 # A storage that answers with no parts may mean that the object is put together already.
                 return await storage.head(key) or problem
+            if (refusal := await _weighed(upload)) is not None:
+                return refusal
             await storage.complete_multipart(key, upload.storage_upload_id, parts)
         except NoSuchMultipart:
             pass
@@ -191,9 +193,21 @@ async def _copied(upload: Upload, key: str) -> ObjectInfo | AppError | None:
     found = await storage.head(upload.s3_key)
     if found is None or found.size_bytes != upload.size_bytes:
         return found
+    if (refusal := await _weighed(upload)) is not None:
+        return refusal
     if not await storage.copy(upload.s3_key, key, etag=found.etag, content_type=upload.content_type):
         return UploadMismatch("The file was replaced while it was looked at. Confirm it again.")
     return await storage.head(key)
+
+
+async def _weighed(upload: Upload) -> QuotaExceeded | None:
+    """Nothing is put together that will be refused: what is only parts is removed as such, and can be sent on."""
+    async with transaction() as session:
+        try:
+            await _reserve(session, upload)
+        except QuotaExceeded as refusal:
+            return refusal
+    return None
 
 
 # --- in the database -------------------------------------------------------------------------------------------------
@@ -217,16 +231,22 @@ async def _settle(
             log.info("upload.mismatch", upload_id=str(upload.id), announced=upload.size_bytes, found=found.size_bytes)
             return await _not_yet(session, upload, UploadState.FAILED, UploadMismatch())
         try:
-            size = upload.size_bytes or 0
-            await quota.reserve(session, project_id=upload.project_id, size_bytes=size, without=upload.id)
-        except AppError as refusal:
+            await _reserve(session, upload)
+        except QuotaExceeded as refusal:
             return await _not_yet(session, upload, taken.before, refusal)
         return await _make_video(session, upload, found, by_sender=by_sender)
+    if isinstance(found, QuotaExceeded):
+        return await _not_yet(session, upload, taken.before, found)
     now = await session.scalar(select(func.now()))
     assert now is not None
     if upload.expires_at < now:
         return await _not_yet(session, upload, UploadState.EXPIRED, UploadExpired())
     return await _not_yet(session, upload, taken.before, found or UploadMissing())
+
+
+async def _reserve(session: AsyncSession, upload: Upload) -> None:
+    size = upload.size_bytes or 0
+    await quota.reserve(session, project_id=upload.project_id, size_bytes=size, without=upload.id)
 
 
 async def _not_yet(session: AsyncSession, upload: Upload, state: UploadState, refusal: AppError) -> AppError:

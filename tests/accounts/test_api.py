@@ -206,7 +206,7 @@ async def test_login_gives_the_same_user_and_fresh_tokens(client: httpx.AsyncCli
 
 @pytest.mark.parametrize("path", [LOGIN, "/login"])
 async def test_every_wrong_login_gets_the_same_answer_for_the_same_work(
-    client: httpx.AsyncClient, user: Person, path: str, monkeypatch: pytest.MonkeyPatch
+    costly_passwords: None, client: httpx.AsyncClient, user: Person, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verified: list[str] = []
     real = security._context.verify

@@ -1,6 +1,7 @@
 """People with each role, and many jobs in every state."""
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -24,9 +25,12 @@ def nothing_remembered() -> None:
 
 
 @pytest.fixture(autouse=True)
-def time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def time_enough() -> Iterator[None]:
     """An order on many jobs is not cut into several because the machine is slow."""
-    monkeypatch.setattr(service, "BULK_SECONDS", 60.0)
+    # Not by the test's own `monkeypatch`: that would then be undone after the fixtures that empty the database.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "BULK_SECONDS", 60.0)
+        yield
 
 
 async def give_role(person: Person, *roles: str) -> None:

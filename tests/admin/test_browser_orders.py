@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Dialog, Page, Route, expect
 
-import backend.videos.tasks  # noqa: F401  (its kinds of jobs)
+import backend.kinds  # noqa: F401
 from backend.jobs.models import JobState
 from tests.admin.conftest import many
 from tests.flows.browser import Visitor

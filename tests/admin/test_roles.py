@@ -66,6 +66,9 @@ WRITES: list[tuple[str, str, Any, int]] = [
     ("POST", "/admin/storage/findings", None, 200),
 ]
 
+#: Open to no role at all: who asks shows that they know our SECRET_KEY (tests/admin/doctor/test_terminal.py).
+KEYED = ("GET", "/api/admin/doctor/settings")
+
 
 def of(person: Person, path: str) -> httpx.AsyncClient:
     return person.client if path.startswith("/api/") else person.browser
@@ -97,8 +100,15 @@ async def test_only_admins_may_act(
     assert said == {"admin": answer, "auditor": 403, "user": 403, "nobody": signed_out}
 
 
+async def test_a_route_for_holders_of_our_key_is_open_to_no_role(people: People, client: httpx.AsyncClient) -> None:
+    _, path = KEYED
+    asked = [people.admin.client, people.auditor.client, people.user.client, client]
+    assert [(await each.get(path)).status_code for each in asked] == [403] * 4
+
+
 def test_no_route_is_missing_from_the_matrix(app: FastAPI) -> None:
     tried = {("GET", path.partition("?")[0]) for path, _ in READS} | {(method, path) for method, path, _, _ in WRITES}
+    tried.add(KEYED)
     for router in (
         api.router,
         pages.router,

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -26,6 +27,12 @@ _TROUBLE = (httpx.HTTPError, ConnectionError)
 def name_of(data: bytes) -> str:
     """A file's name that tells what is in it."""
     return f"{hashlib.sha256(data).hexdigest()}.mp4"
+
+
+def _attribute(path: Path) -> bytes:
+    """Swift's metadata of a file, which it keeps in as many attributes as it takes."""
+    names = [name for name in os.listxattr(path) if name.startswith("user.swift.metadata") and "checksum" not in name]
+    return b"".join(os.getxattr(path, name) for name in sorted(names, key=len))
 
 
 class GaveUp(Exception):
@@ -101,6 +108,15 @@ class Storehouse:
         """One of the `dailies` commands, to its end."""
         command = [sys.executable, "-m", "backend.cli", *words]
         return subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, check=False, timeout=120)
+
+    def stored(self) -> dict[str, str | None]:
+        """What really lies on the storage's disk, by name: of an object in parts the id of its upload."""
+        found: dict[str, str | None] = {}
+        for path in sorted((self.servers.data_dir / "s3" / "device" / "objects").rglob("*.data")):
+            metadata = pickle.loads(_attribute(path))  # noqa: S301 — our own server wrote it
+            upload_id = metadata.get(b"X-Object-Sysmeta-S3Api-Upload-Id")
+            found[metadata[b"name"].decode()] = upload_id.decode() if upload_id else None
+        return found
 
     # --- breaking ----------------------------------------------------------------------------------------------------
 

@@ -55,16 +55,18 @@ async def test_what_was_tried_wins_over_the_table_and_outlives_the_process(app: 
     assert not capabilities.current().if_none_match
     capabilities.forget()
     learned = await capabilities.learn(storage)
-    assert (learned.server, learned.if_none_match, learned.post_policy) == ("minio", False, True)
+    assert (learned.server, learned.if_none_match) == ("minio", False)
     await empty_everything()
 
 
 async def test_what_could_not_be_tried_again_stays_as_it_was(app: FastAPI) -> None:
     async with transaction() as session:
-        await capabilities.keep(session, server="swift", probed={"if_none_match": False, "checksums": False})
+        await capabilities.keep(
+            session, server="swift", probed={"if_none_match": False, "list_uploads_by_prefix": False}
+        )
     async with transaction() as session:
-        found = await capabilities.keep(session, server="swift", probed={"checksums": True})
-    assert (found.if_none_match, found.checksums) == (False, True)
+        found = await capabilities.keep(session, server="swift", probed={"list_uploads_by_prefix": True})
+    assert (found.if_none_match, found.list_uploads_by_prefix) == (False, True)
     await empty_everything()
 
 

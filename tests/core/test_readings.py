@@ -27,7 +27,7 @@ class Shelf:
 
 
 async def answers(*asked: "asyncio.Task[str | None]") -> list[str | None]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await asyncio.gather(*asked)
 
 

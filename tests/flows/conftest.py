@@ -9,7 +9,7 @@ from playwright.async_api import Browser, async_playwright, expect
 from tests.conftest import Live
 from tests.flows.browser import EXECUTABLE, FLAGS, Visitor, make_clip, visit
 
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")
@@ -30,5 +30,5 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def visitor(chromium: Browser, live: Live, clean: None) -> AsyncIterator[Visitor]:
     """Somebody who has just registered, in a browser of their own. Errors in the page's console fail the test."""
     async with visit(chromium, live.url) as visitor:
-        await visitor.register()
+        await visitor.join()
         yield visitor

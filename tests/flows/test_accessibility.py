@@ -107,6 +107,7 @@ async def test_uploads_that_stopped_can_be_used_by_everybody(reader: Visitor, cl
     await line.set(upload_mb_s=20)
     await page.locator(PICKER).set_input_files(film)
     await until_percent(row_of(page, film), 30)
+    await line.set(upload_mb_s=0.5)  # so that it is still under way when all was looked at
     await check(page, "an upload under way")
     await row_of(page, film).get_by_role("button", name="Pause").click()
     await check(page, "a paused upload")

@@ -3,8 +3,10 @@
 import asyncio
 import re
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 from playwright.async_api import Browser, expect
 
 from backend.core.storage import storage
@@ -12,8 +14,16 @@ from tests.conftest import Live
 from tests.flows.browser import Visitor, make_clip, visit
 
 
-async def test_the_main_job_from_registering_to_deleting(visitor: Visitor, clip: Path) -> None:
-    page = visitor.page
+@pytest.fixture
+async def newcomer(chromium: Browser, live: Live, clean: None) -> AsyncIterator[Visitor]:
+    """Somebody who registers as people do: on the page."""
+    async with visit(chromium, live.url) as visitor:
+        await visitor.register()
+        yield visitor
+
+
+async def test_the_main_job_from_registering_to_deleting(newcomer: Visitor, clip: Path) -> None:
+    visitor, page = newcomer, newcomer.page
 
     # An empty library leads to the upload page.
     await expect(page.get_by_role("heading", name="Your videos will be here")).to_be_visible()
@@ -179,12 +189,10 @@ async def test_the_player_goes_on_after_its_address_expired(visitor: Visitor, cl
     await page.keyboard.press("5")
     await expect(player).to_have_js_property("currentTime", 3)
     # The address stops working; the next look asks for a fresh one and stays where it was.
-    before = await player.evaluate("video => video.src")
-    await player.evaluate(
-        "video => { video.src = video.src.replace(/Signature=\\w/, 'Signature=0')"
-        ".replace(/Signature=0(\\w)/, 'Signature=00'); }"
+    broken = await player.evaluate(
+        "video => video.src = video.src.replace(/Signature=(.)/, (_, first) => `Signature=${first === '0' ? 1 : 0}`)"
     )
-    await visitor.until("before => document.querySelector('video').src !== before", before)
+    await visitor.until("broken => document.querySelector('video').src !== broken", broken)
     await visitor.until("document.querySelector('video').readyState >= 2")
     visitor.complaints[:] = [text for text in visitor.complaints if "403" not in text]
     await page.keyboard.press("k")

@@ -148,14 +148,14 @@ def wait_until_nothing_runs(project: Path, seconds: float) -> None:
 
 def upload(address: str, clip: bytes) -> tuple[dict[str, str], str]:
     """The main job as a client does it: account, signed URL, PUT, confirm, wait. Answers its headers and the video."""
-    with httpx.Client(base_url=address, timeout=20) as client:
+    with httpx.Client(base_url=address, timeout=60) as client:
         person = {"email": "someone@example.org", "password": "correct horse battery"}
         answer = client.post("/api/auth/register", json=person)
         assert answer.status_code == 201, answer.text
         headers = {"Authorization": f"Bearer {answer.json()['token']}"}
         wanted = {"filename": "clip.mp4", "size": len(clip), "content_type": "video/mp4"}
         place = client.post("/api/upload/presigned-url", json=wanted, headers=headers).json()
-        stored = httpx.put(place["upload_url"], content=clip, headers=place["headers"], timeout=20)
+        stored = httpx.put(place["upload_url"], content=clip, headers=place["headers"], timeout=60)
         assert stored.status_code == 200, stored.text
         confirmed = client.post(
             "/api/videos", json={"video_id": place["video_id"], "title": "From make run"}, headers=headers
@@ -174,10 +174,10 @@ def upload(address: str, clip: bytes) -> tuple[dict[str, str], str]:
 
 def play(address: str, headers: dict[str, str], video: str) -> bytes:
     """The bytes that a player gets."""
-    with httpx.Client(base_url=address, timeout=20) as client:
+    with httpx.Client(base_url=address, timeout=60) as client:
         answer = client.get(f"/api/videos/{video}/playback-url", headers=headers)
         assert answer.status_code == 200, answer.text
-        return httpx.get(answer.json()["url"], timeout=20).content
+        return httpx.get(answer.json()["url"], timeout=60).content
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +277,7 @@ def test_a_crashed_part_comes_back_and_a_second_run_is_refused(first_run: FirstR
         assert running.process.stdout is not None
         said = read_until(running.process.stdout, "  web is back")
         assert said[-2].startswith("  web ended (signal 9); starting it again in ")
-        assert httpx.get(f"{running.address}/health", timeout=20).status_code == 200
+        assert httpx.get(f"{running.address}/health", timeout=60).status_code == 200
     finally:
         end(running, signal.SIGINT)
     wait_until_nothing_runs(project, 5)

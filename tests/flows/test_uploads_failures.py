@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
-from tests.flows.browser import PASSWORD, Visitor
+from tests.flows.browser import Visitor
 from tests.flows.uploading import MB, PICKER, Line, in_state, make_film, row_of, until_percent
 
 CORS = {
@@ -190,20 +190,3 @@ async def test_a_file_that_changed_on_disk_is_not_sent_half_old_half_new(
     await in_state(row, "failed", 30)
     await says(row, "The file cannot be read any more.", "Choose it again")
     visitor.complaints[:] = [text for text in visitor.complaints if "ERR_UPLOAD_FILE_CHANGED" not in text]
-
-
-async def test_a_session_that_ended_meanwhile_loses_nothing(visitor: Visitor, page: Page, clip: Path) -> None:
-    line = await Line.of(page)
-    await line.set(upload_mb_s=0.2)
-    row = await choose(page, clip)
-    await row.get_by_label("Title of").fill("Sent by nobody")
-    await until_percent(row, 30)
-    await page.context.clear_cookies()
-    await line.set()
-    await page.wait_for_url("**/login?next=%2Fupload")
-    await page.get_by_label("Email").fill(visitor.email)
-    await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Log in").click()
-    await page.wait_for_url("**/upload")
-    await in_state(row_of(page, clip), "ready", 30)
-    visitor.complaints[:] = [text for text in visitor.complaints if "401" not in text]

@@ -2,6 +2,9 @@
 
 import asyncio
 import base64
+import signal
+import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from playwright.async_api import expect
@@ -9,7 +12,9 @@ from sqlalchemy import select
 
 from backend.accounts.models import User
 from backend.core.db import transaction
+from backend.jobs.models import Job, JobState
 from backend.orgs.models import MemberRole, Project, ProjectMember
+from tests.conftest import Live
 from tests.flows.browser import Visitor, make_clip
 from tests.flows.uploading import MB, PICKER, Line, id_of, in_state, make_film, row_of, until_percent
 
@@ -154,3 +159,37 @@ async def test_an_upload_in_another_tab_is_not_taken_for_an_unfinished_one(
     await second.close()
     await line.set()
     await in_state(row_of(page, film), "ready", 60)
+
+
+async def convert(video_id: str) -> None:
+    """As it is when the file was looked at, and a long conversion runs."""
+    now = datetime.now(UTC)
+    async with transaction() as session:
+        root = await session.scalar(select(Job).where(Job.video_id == uuid.UUID(video_id)))
+        assert root is not None
+        root.state, root.progress, root.unsettled, root.finished_at = JobState.COMPLETED, 100, True, now
+        step = {"kind": "make_rendition", "queue": "nobody", "stage": "transcode", "progress": 60, "attempt": 1}
+        step |= {"parent_id": root.id, "required": True, "state": JobState.RUNNING, "started_at": now}
+        step |= {"lease_token": uuid.uuid4(), "lease_until": now + timedelta(days=1), "run_at": now}
+        session.add(Job(project_id=root.project_id, owner_id=root.owner_id, video_id=root.video_id, **step))
+
+
+async def test_a_row_says_the_same_as_the_library_while_its_film_is_converted(
+    visitor: Visitor, live: Live, clip: Path
+) -> None:
+    page = visitor.page
+    live.worker.send_signal(signal.SIGSTOP)
+    try:
+        await visitor.open("/upload")
+        await page.locator(PICKER).set_input_files(clip)
+        row = row_of(page, clip)
+        await in_state(row, "processing")
+        await convert(await id_of(row))
+        await expect(row.get_by_role("status").first).to_have_text("Converting for browsers")
+        await expect(row.locator("[data-live]")).to_have_text("64%")
+        await expect(row.get_by_role("progressbar")).to_have_js_property("value", 64)
+        await visitor.open("/dashboard")
+        await expect(page.locator(".work-state")).to_contain_text("Converting for browsers")
+        await expect(page.locator(".work-state")).to_contain_text("64%")
+    finally:
+        live.worker.send_signal(signal.SIGCONT)

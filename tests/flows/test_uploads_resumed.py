@@ -3,12 +3,15 @@
 import asyncio
 import signal
 import time
+import uuid
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
+from backend.core.db import transaction
 from backend.core.storage import storage
+from backend.videos.models import Upload, UploadState, Video, VideoStatus
 from tests.conftest import Live
 from tests.flows.browser import Visitor
 from tests.flows.uploading import (
@@ -121,6 +124,69 @@ async def test_a_large_file_survives_a_cut_line_and_a_closed_tab(
     assert await uploads_of(visitor) == []
 
 
+async def leave_unfinished(visitor: Visitor, film: Path) -> None:
+    """Some of its parts arrive, and the tab is closed."""
+    page = visitor.page
+    await visitor.open("/upload")
+    line = await Line.of(page)
+    await line.set(upload_mb_s=20)
+    await page.locator(PICKER).set_input_files(film)
+    await until_percent(row_of(page, film), 40)
+    await page.close(run_before_unload=False)
+    visitor.page = await page.context.new_page()
+
+
+async def test_a_file_that_is_here_by_another_way_is_offered_before_it_is_sent_on(visitor: Visitor, reel: Path) -> None:
+    await leave_unfinished(visitor, reel)
+    (upload,) = await uploads_of(visitor)
+    mark = (await visitor.api("GET", f"/api/uploads/{upload['id']}"))["checksum"]
+    async with transaction() as session:  # as if somebody else in the project had sent it
+        mine = await session.get(Upload, uuid.UUID(upload["id"]))
+        assert mine is not None
+        video = Video(id=uuid.uuid4(), project_id=mine.project_id, title="The whole reel", filename=reel.name)
+        video.content_type, video.size_bytes, video.s3_key = "video/mp4", 1, f"videos/{uuid.uuid4()}"
+        video.status = VideoStatus.COMPLETED
+        values = {"content_type": "video/mp4", "expires_at": mine.expires_at, "state": UploadState.COMPLETED}
+        values |= {"project_id": mine.project_id, "owner_id": mine.owner_id, "filename": reel.name, "checksum": mark}
+        session.add_all([video, Upload(video_id=video.id, s3_key=video.s3_key, **values)])
+    page = visitor.page
+    sent = Sent(page)
+    await visitor.open("/upload")
+    row = row_of(page, reel)
+    await in_state(row, "unfinished")
+    await page.locator(PICKER).set_input_files(reel)
+    await in_state(row, "duplicate")
+    await expect(row).to_contain_text("as “The whole reel”. It was not sent again.")
+    assert sent.numbers == []
+    await row.get_by_role("button", name="Remove from the list").click()
+    deadline = time.monotonic() + 20
+    while await uploads_of(visitor):
+        assert time.monotonic() < deadline, "what had arrived is kept for nothing"
+        await asyncio.sleep(0.1)
+
+
+async def test_a_file_chosen_before_the_list_is_known_goes_on_and_the_library_tells_of_it(
+    visitor: Visitor, reel: Path
+) -> None:
+    await leave_unfinished(visitor, reel)
+    await visitor.open("/dashboard")
+    await visitor.page.get_by_role("link", name="1 upload not finished").click()
+    await visitor.page.wait_for_url("**/upload")
+    page = visitor.page
+
+    async def late(route: Route) -> None:
+        await asyncio.sleep(1)
+        await route.continue_()
+
+    await page.route("**/api/uploads?state=open", late)
+    await page.reload()
+    await page.locator(PICKER).set_input_files(reel)
+    await in_state(row_of(page, reel), "ready", 60)
+    await expect(page.locator(".up-row")).to_have_count(1)
+    assert (await visitor.api("GET", "/api/videos"))["pagination"]["total"] == 1
+    assert await uploads_of(visitor) == [], "nothing was begun anew"
+
+
 async def test_a_pause_sends_nothing_and_goes_on_from_there(visitor: Visitor, reel: Path) -> None:
     page = visitor.page
     await visitor.open("/upload")
@@ -143,13 +209,21 @@ async def test_giving_up_leaves_no_object_and_no_part(visitor: Visitor, reel: Pa
     page = visitor.page
     await visitor.open("/upload")
     line = await Line.of(page)
-    await line.set(upload_mb_s=20)
+
+    async def crawl(route: Route) -> None:
+        await line.set(upload_mb_s=0.2)
+        await route.continue_()
+
+    await page.route(lambda url: "partNumber=5" in url, crawl)  # the last: it is on its way for a minute
     await page.locator(PICKER).set_input_files(reel)
     row = row_of(page, reel)
-    await until_percent(row, 92)
-    (upload,) = await uploads_of(visitor)
-    upload = await visitor.api("GET", f"/api/uploads/{upload['id']}")
-    assert upload["parts"]
+    deadline = time.monotonic() + 60
+    while (
+        not (open_uploads := await uploads_of(visitor))
+        or not (upload := await visitor.api("GET", f"/api/uploads/{open_uploads[0]['id']}"))["parts"]
+    ):
+        assert time.monotonic() < deadline, "no part arrived"
+        await asyncio.sleep(0.1)
     await row.get_by_role("button", name="Cancel").click()
     await in_state(row, "cancelled")
     deadline = time.monotonic() + 30

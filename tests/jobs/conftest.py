@@ -89,7 +89,7 @@ class Jobs:
         async with transaction() as session:
             await session.execute(update(Job).where(Job.id == job_id).values(updated_at=Job.updated_at, **values))
 
-    async def wait_for(self, job_id: uuid.UUID, *states: str, seconds: float = 20) -> Job:
+    async def wait_for(self, job_id: uuid.UUID, *states: str, seconds: float = 60) -> Job:
         async with asyncio.timeout(seconds):
             while (job := await self.read(job_id)).state not in states:
                 await asyncio.sleep(0.05)
@@ -120,7 +120,7 @@ async def address(app: FastAPI) -> AsyncIterator[str]:
     port = free_port()
     server = QuietServer(uvicorn.Config(app, port=port, lifespan="off", log_level="warning"))
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not server.started:
             await asyncio.sleep(0.02)
     yield f"http://127.0.0.1:{port}"
@@ -201,6 +201,6 @@ async def runner() -> AsyncIterator[MakeRunner]:
     await asyncio.gather(*beside, return_exceptions=True)
 
 
-async def reached(event: asyncio.Event, seconds: float = 20) -> None:
+async def reached(event: asyncio.Event, seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         await event.wait()

@@ -48,7 +48,7 @@ async def test_an_attempt_that_only_has_to_wait_is_not_spent(jobs: Jobs, declare
     async def handler(run: Run) -> None:
         raise JobError("disk_full", "No room now.", retryable=True, spends_attempt=False)
 
-    job = await jobs.start(declare(handler, max_attempts=1))
+    job = await jobs.start(declare(handler, max_attempts=1, backoff_seconds=10_000, backoff_limit_seconds=10_000))
     await run_next(worker="tester")
     waiting = await jobs.read(job.id)
     assert (waiting.state, waiting.attempt) == ("queued", 0)
@@ -65,7 +65,7 @@ async def test_notes_reach_the_row_while_the_work_runs(jobs: Jobs, declare: Decl
 
     job = await jobs.start(declare(handler))
     running = asyncio.create_task(run_next(worker="tester"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (attempts := await jobs.attempts(job.id)) or attempts[0].log_tail is None:
             await asyncio.sleep(0.05)
     go.set()

@@ -201,7 +201,7 @@ async def test_claims_at_once_take_different_jobs_without_waiting(jobs: Jobs, de
     kind = declare()
     for _ in range(2):
         await jobs.start(kind)
-    async with asyncio.timeout(10), transaction() as session:
+    async with asyncio.timeout(60), transaction() as session:
         first = await leases.claim(session, worker="a", queues=["test"], kinds=[kind])
         second = await jobs.claim()  # the first is not committed yet
         third = await jobs.claim()

@@ -352,7 +352,7 @@ async def test_a_lost_parent_is_ended_later_while_a_child_is_just_being_moved(
     child = await jobs.start(kind, parent_id=root.id)
     await claim_it(jobs, root)
     await jobs.change(root.id, lease_until=func.now() - func.make_interval(0, 0, 0, 0, 0, 1))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async with transaction() as session:
             await session.execute(select(Job.id).where(Job.id == child.id).with_for_update())
             await tasks.reap()

@@ -94,10 +94,10 @@ async def test_a_tool_that_hangs_is_given_up_and_killed(
     """As `nvidia-smi` does while a driver is stuck."""
     monkeypatch.setattr(workers, "BEAT_SECONDS", 0.3)
     write(tool, f"echo $$ > {tmp_path}/pid; exec sleep 600")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert await workers.read_gpus() == []
     pid = int((tmp_path / "pid").read_text())
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while runs(pid):
         assert time.monotonic() < deadline, "it is still there"
         await asyncio.sleep(0.02)

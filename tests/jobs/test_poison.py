@@ -76,13 +76,13 @@ async def test_a_job_that_ends_its_worker_each_time_takes_no_others_with_it(jobs
 async def test_a_worker_frozen_inside_its_finishing_transaction_loses_its_job_soon(jobs: Jobs, hire: Hire) -> None:
     job = await jobs.start("test_frozen")
     first = hire()
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(60):
         while Path(f"/proc/{first.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
             await asyncio.sleep(0.05)
     frozen_at = time.monotonic()
     hire()
     await jobs.wait_for(job.id, "completed")
-    assert time.monotonic() - frozen_at < 3 + 10
+    assert time.monotonic() - frozen_at < 3 + 40
     assert [attempt.outcome for attempt in await jobs.attempts(job.id)] == ["lost", "completed"]
 
 

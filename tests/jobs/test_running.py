@@ -185,7 +185,7 @@ async def test_progress_never_falls_and_reaches_redis_before_the_row(jobs: Jobs,
     job = await jobs.start(declare(handler))
     running = asyncio.create_task(run_next(worker="tester"))
     await reached(told)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             row = await jobs.read(job.id)
             [state] = await progress.freshen([progress.state_of(row)])
@@ -207,7 +207,7 @@ async def test_progress_is_noted_in_the_row_between_heartbeats(jobs: Jobs, decla
 
     job = await jobs.start(declare(handler))
     running = asyncio.create_task(run_next(worker="tester"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await jobs.read(job.id)).progress != 40:
             await asyncio.sleep(0.1)
     work.go.set()

@@ -204,4 +204,4 @@ async def test_no_client_misses_an_end_when_its_web_process_ends_with_five_hundr
         versions = [tuple(map(int, event.id.split("-"))) for event in client.got]
         assert versions == sorted(versions), "nothing old"
     assert "Cancel" not in first.log.read_text(), "streams end by themselves, they are not cut off"
-    assert seconds < 5
+    assert seconds < 20, "not until the streams end by themselves"

@@ -232,7 +232,7 @@ async def test_a_worker_outlives_redis_and_finds_jobs_without_it(
         assert worker.poll() is None
     finally:
         valkey.launch()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not valkey.is_ready():
                 await asyncio.sleep(0.05)
     after = await story.start(jobs)
@@ -250,7 +250,7 @@ async def test_a_worker_outlives_a_restart_of_postgres(
     story.let_end()  # what runs comes to its end while the database is away
     await asyncio.sleep(1)
     postgres.launch()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await asyncio.to_thread(postgres.is_ready):
             await asyncio.sleep(0.05)
     for each in (job, *waiting):

@@ -30,7 +30,7 @@ async def test_a_worker_says_who_it_is_and_is_alive(client: object, declare: Dec
     kind = declare()
     registration = Registration(Runner(worker=NAME, queues=["test", "other"], slots=3))
     keeping = asyncio.create_task(registration.keep())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await listed():
             await asyncio.sleep(0.02)
     keeping.cancel()

@@ -1,9 +1,12 @@
 """How tests bring videos in: through the door as clients do, or as rows where only rows matter."""
 
+import asyncio
+import http.client
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from sqlalchemy import func, select, update
@@ -26,6 +29,32 @@ async def put(url: str, data: bytes, headers: dict[str, str] | None = None) -> h
     """PUT straight to the storage, over the network, as a browser does."""
     async with httpx.AsyncClient() as door:
         return await door.put(url, content=data, headers=headers)
+
+
+async def begin_put(url: str, data: bytes, headers: dict[str, str] | None = None) -> http.client.HTTPConnection:
+    """A PUT of which only half is sent: a slow line, or one that was cut."""
+    to = urlsplit(url)
+    sender = http.client.HTTPConnection(to.netloc, timeout=30)
+    sender.putrequest("PUT", f"{to.path}?{to.query}")
+    for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
+        sender.putheader(name, value)
+    sender.endheaders()
+    sender.send(data[: len(data) // 2])
+    await asyncio.sleep(0.2)  # for the server to have read it
+    return sender
+
+
+async def end_put(sender: http.client.HTTPConnection, data: bytes) -> int:
+    """Send the other half; answers the status."""
+
+    def send() -> int:
+        try:
+            sender.send(data[len(data) // 2 :])
+            return sender.getresponse().status
+        finally:
+            sender.close()
+
+    return await asyncio.to_thread(send)
 
 
 async def get(url: str, **headers: str) -> httpx.Response:

@@ -110,7 +110,7 @@ async def test_the_timeline_is_told_of_at_the_begin_and_the_end_of_each_attempt(
     events = video_events(video=video, seen=shown[1])
 
     async def news() -> str:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (event := await anext(events)).event == "progress":
                 pass
         return str(event.event)

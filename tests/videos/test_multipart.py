@@ -248,6 +248,19 @@ async def test_what_arrived_is_removed_only_when_the_upload_is_over(user: Person
         assert (answer.status_code, code(answer)) == (410, "upload_expired")
 
 
+async def test_an_upload_is_kept_from_its_last_part_on_not_from_its_beginning(user: Person) -> None:
+    place = await begin(user)
+    await let_expire(place, timedelta(days=-1))  # it began long ago: a day is left
+    await send_parts(user, place, 1)
+    left = datetime.fromisoformat((await shown(user, place))["expires_at"]) - datetime.now(UTC)
+    assert left > timedelta(days=settings.upload_keep_days - 1)
+    await let_expire(place, timedelta(days=30))
+    await look_now()
+    refused = await complete(user, place)
+    assert (refused.status_code, code(refused)) == (410, "upload_expired")
+    assert "Not all of the file arrived" in refused.json()["error"]["message"]
+
+
 async def test_a_whole_file_that_comes_as_the_time_ends_is_not_removed(user: Person) -> None:
     place = await begin(user)
     await send_parts(user, place, 1, 2, 3)

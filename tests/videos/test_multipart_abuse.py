@@ -5,10 +5,11 @@ import re
 from typing import Any
 
 import httpx
+import pytest
 
-from backend.core.storage import storage
-from tests.videos.abuse import LARGE, MIB, Case
-from tests.videos.sending import code, put
+from backend.core.storage import Part, storage
+from tests.videos.abuse import LARGE, MIB, OTHER, Case
+from tests.videos.sending import begin_put, code, end_put, get, put
 
 # --- in parts --------------------------------------------------------------------------------------------------------
 
@@ -130,10 +131,40 @@ async def test_completing_in_the_storage_by_the_address_of_a_part(case: Case) ->
     assert await storage.head(place["s3_key"]) is None
 
 
+async def test_a_part_that_is_lost_between_looking_and_completing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = await case.large()
+    await case.fill(place, 1, 2)
+    looks, listed = [], storage.list_parts
+
+    async def with_the_lost(key: str, upload_id: str) -> list[Part]:
+        looks.append(key)
+        return [*await listed(key, upload_id), *([Part(3, 7, "0" * 32)] if len(looks) == 1 else [])]
+
+    with monkeypatch.context() as once:
+        once.setattr(storage, "list_parts", with_the_lost)
+        await invalid(case, place, "Part 3 is missing")
+    assert len(looks) == 3, "looked at twice by the first"
+    assert await storage.head(place["s3_key"]) is None
+    await case.fill(place, 3)
+    assert (await case.complete(place)).status_code == 201
+
+
 async def test_a_part_that_is_replaced_while_it_is_completed(case: Case) -> None:
     place = await case.large()
     await case.fill(place)
-    url = await case.url(place, 3)
-    case.sent[place["video_id"]] = LARGE  # the same bytes: whichever comes last, the file is whole
-    answers = await asyncio.gather(case.complete(place), *(put(url, b"the end") for _ in range(5)))
+    url, other = await case.url(place, 3), LARGE[:-7] + b"THE END"
+    slow = [await begin_put(url, b"THE END") for _ in range(2)]
+    answers = await asyncio.gather(case.complete(place), *(put(url, b"THE END") for _ in range(5)))
     assert answers[0].status_code == 201
+    assert [await end_put(sender, b"THE END") for sender in slow] == [404, 404]
+    stored = await get(await storage.presign_get(place["s3_key"], expires_seconds=60))
+    assert stored.content in (LARGE, other), "one of both, and never unreadable"
+    case.sent[place["video_id"]] = stored.content
+
+
+async def test_a_request_that_goes_on_after_the_confirmation(case: Case) -> None:
+    place = await case.filled()
+    slow = await begin_put(place["upload_url"], OTHER, place["headers"])
+    assert (await case.confirm(place)).status_code == 201
+    assert await end_put(slow, OTHER) == 404
+    assert (await case.confirm(place)).status_code == 200

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import subprocess
+import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,12 @@ async def test_an_empty_library_offers_the_one_next_step(user: Person) -> None:
     assert "Your videos will be here" in html
     assert 'href="/upload"' in html
     assert '<div class="library-bar" hidden>' in html
+
+
+async def test_the_first_account_is_told_that_it_is_the_administrator(user: Person, other: Person) -> None:
+    words = "You are an administrator of this server."
+    assert words in (await user.browser.get("/dashboard")).text
+    assert words not in (await other.browser.get("/dashboard")).text
 
 
 async def test_a_processed_video_is_a_card_with_poster_duration_and_status(user: Person, video: dict[str, Any]) -> None:
@@ -308,11 +315,12 @@ async def test_the_librarys_stream_says_what_to_fetch_again(user: Person, clip: 
     made: dict[str, Any] = {"id": None}
     following = asyncio.create_task(follow())
     try:
-        await asyncio.sleep(0.1)
-        assert hub.connected
+        async with asyncio.timeout(60):
+            while not (hub.connected and hub.streams):
+                await asyncio.sleep(0.02)
         made.update(await upload(user, clip, title="Live"))
         await run_jobs()
-        await asyncio.wait_for(following, 20)
+        await asyncio.wait_for(following, 60)
     finally:
         following.cancel()
     assert {"now", "library"} <= set(seen)
@@ -346,3 +354,24 @@ async def test_what_one_cancelled_is_not_called_a_failure(user: Person, video: d
         page = (await user.browser.get(path)).text
         assert 'data-status="cancelled"' in page
         assert 'data-status="failed"' not in page
+
+
+async def test_the_progress_of_several_videos_is_told_as_the_library_tells_it(
+    user: Person, other: Person, clip: Path, run_jobs: RunJobs
+) -> None:
+    video = await upload(user, clip, title="Quarry")
+    address = f"/videos/progress?id={video['id']}&id={uuid.uuid4()}"
+    [told] = (await user.browser.get(address)).json()
+    assert told == {
+        "id": video["id"],
+        "status": "processing",
+        "words": "Waiting for a worker",
+        "percent": 0,
+        "running": False,
+    }
+    assert "Waiting for a worker" in (await user.browser.get("/dashboard")).text
+    assert (await other.browser.get(address)).json() == []
+    await run_jobs()
+    assert (await user.browser.get(address)).json() == [{"id": video["id"], "status": "completed"}]
+    user.browser.cookies.clear()
+    assert (await user.browser.get(address)).status_code == 401

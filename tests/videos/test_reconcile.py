@@ -1,22 +1,27 @@
 """The storage and the ledger side by side: what is wrong is found and mended, and what is under way is left alone."""
 
 import asyncio
+import re
+import shutil
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 
 from backend.config import settings
+from backend.core import capabilities
 from backend.core.db import transaction
-from backend.core.storage import storage
+from backend.core.storage import OpenMultipart, storage
+from backend.jobs.models import Job
 from backend.videos import ledger, reconcile, sweep
 from backend.videos.models import StoredObject, Upload, Video
 from backend.videos.reconcile import Finding, Reconciliation
 from tests.conftest import Person
-from tests.videos.sending import BYTES, RunJobs, adoptable, presign, project_of, put, send
+from tests.videos import media_corpus as corpus
+from tests.videos.sending import BYTES, RunJobs, adoptable, get, presign, project_of, put, send
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=30)
 
@@ -75,6 +80,7 @@ async def test_objects_that_belong_to_nothing_are_removed(user: Person, tmp_path
     sent = await send(user)
     async with transaction() as session:
         await session.execute(update(Video).values(status="failed"))
+        await session.execute(update(Job).values(state="failed"))
     abandoned = await stored(
         await written_down(user, f"videos/x/{sent['id']}/old.jpg", uuid.UUID(sent["id"])), tmp_path
     )
@@ -130,8 +136,8 @@ async def test_what_is_young_is_never_touched(user: Person, tmp_path: Path, monk
     assert await storage.head(young) is not None
     assert len(await storage.list_multiparts()) == 1
     longest = timedelta(seconds=max(settings.upload_url_expiration, settings.presigned_url_expiration))
-    assert reconcile.safe_age("videos/x") == longest + ledger.LATE_ARRIVAL
-    assert reconcile.safe_age("upload/x") == timedelta(days=7) + ledger.LATE_ARRIVAL
+    assert reconcile.safe_age("videos/x") == longest + ledger.SLOW_ARRIVAL
+    assert reconcile.safe_age("upload/x") == timedelta(days=7) + ledger.SLOW_ARRIVAL
 
 
 async def test_thousands_of_keys_are_walked_in_pages_of_both(
@@ -152,6 +158,64 @@ async def test_thousands_of_keys_are_walked_in_pages_of_both(
     assert [*first, *rest] == seen
 
 
+@pytest.mark.skipif(not shutil.which("ffprobe"), reason="ffmpeg and ffprobe are not installed")
+async def test_what_a_long_optional_step_has_written_down_and_stored_is_left_alone(
+    user: Person, run_jobs: RunJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "ladder_heights", [144, 180])
+    corpus.plain(tmp_path / "film.mp4")
+    sent = await send(user, data=(tmp_path / "film.mp4").read_bytes())
+    put_file, during = storage.put_file, list[Finding]()
+
+    async def slowly(key: str, path: Path, *, content_type: str) -> None:
+        await put_file(key, path, content_type=content_type)
+        if "ladder-" in key and "-144p" in key:  # one is stored, the other not; and something of a third is open
+            async with transaction() as session:
+                await session.execute(update(StoredObject).values(recorded_at=LONG_AGO, writable_until=None))
+                assert await session.scalar(select(Video.status)) == "completed"
+            opened = await storage.create_multipart(key.replace("-144p", "-180p"), content_type=content_type)
+            during.extend([*await found(fix=True), *await found(fix=True)])
+            assert len(await storage.list_multiparts()) == 1
+            await storage.abort_multipart(key.replace("-144p", "-180p"), opened)
+
+    monkeypatch.setattr(storage, "put_file", slowly)
+    await run_jobs()
+    assert during == []
+    for rung in ("144p", "180p"):
+        playlist = (await user.client.get(f"/api/videos/{sent['id']}/hls/{rung}.m3u8")).text
+        address = re.findall(r'MAP:URI="([^"]+)"', playlist)[0]
+        assert (await get(address, Range="bytes=0-9")).status_code == 206
+    assert await found() == []
+    await user.client.delete(f"/api/videos/{sent['id']}")
+    await run_jobs()
+    assert await storage.list_keys("") == []
+
+
+async def test_what_begins_to_be_used_while_it_is_looked_at_is_left_alone(
+    user: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = await send(user)
+    async with transaction() as session:
+        await session.execute(update(Video).values(status="completed"))
+        await session.execute(update(Job).values(state="failed"))
+    video_id = uuid.UUID(sent["id"])
+    stored_one = await stored(await written_down(user, f"videos/x/{video_id}/a.jpg", video_id), tmp_path)
+    empty_one = await written_down(user, f"videos/x/{video_id}/b.jpg", video_id)
+    assert sorted(await troubles()) == [("abandoned", stored_one), ("empty", empty_one)]
+    mend = reconcile._mend
+
+    async def just_after(finding: Finding) -> str | None:
+        async with transaction() as session:
+            await session.execute(update(Job).values(state="queued"))
+        return await mend(finding)
+
+    monkeypatch.setattr(reconcile, "_mend", just_after)
+    assert [each.mended for each in await found(fix=True)] == [None]
+    async with transaction() as session:
+        assert len((await session.scalars(select(StoredObject).where(StoredObject.buried_at.is_(None)))).all()) == 3
+    assert await storage.head(stored_one) is not None
+
+
 async def test_an_upload_that_is_under_way_is_left_alone(user: Person) -> None:
     place = await presign(user)
     async with transaction() as session:
@@ -159,3 +223,44 @@ async def test_an_upload_that_is_under_way_is_left_alone(user: Person) -> None:
         await session.execute(update(StoredObject).values(recorded_at=LONG_AGO, writable_until=LONG_AGO))
     assert await found(fix=True) == []
     assert (await put(place["upload_url"], BYTES, place["headers"])).status_code == 200
+
+
+async def test_parts_of_a_buried_key_are_left_to_the_sweep_which_removes_them(user: Person) -> None:
+    place = await presign(user)
+    assert (await user.client.delete(f"/api/uploads/{place['upload_id']}")).status_code == 204
+    await storage.create_multipart(place["s3_key"], content_type="video/mp4")  # as by a request that was under way
+    assert await found(fix=True) == []
+    assert len(await storage.list_multiparts()) == 1
+    async with transaction() as session:
+        over = {"recorded_at": LONG_AGO, "writable_until": LONG_AGO, "buried_at": LONG_AGO, "due_at": LONG_AGO}
+        await session.execute(update(StoredObject).values(over))
+    await sweep.sweep()
+    assert await storage.list_multiparts() == []
+    assert await found() == []
+
+
+async def test_where_open_uploads_cannot_be_listed_each_key_of_the_ledger_is_asked_for(
+    user: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, asked = storage.list_multiparts, list[str]()
+
+    async def of_exact_keys(prefix: str = "") -> list[OpenMultipart]:
+        asked.append(prefix)
+        return [each for each in await listed(prefix) if each.key == prefix]
+
+    monkeypatch.setattr(storage, "list_multiparts", of_exact_keys)
+    monkeypatch.setattr(capabilities, "_HOSTS", {"127.0.0.1": "minio"})
+    capabilities.forget()
+    places = [await presign(user) for _ in range(3)]
+    async with transaction() as session:
+        await session.execute(update(Upload).values(check_at=None, state="expired"))
+    unknown = f"videos/{uuid.uuid4()}/parts.mp4"
+    await storage.create_multipart(unknown, content_type="video/mp4")
+    run = Reconciliation(fix=True)
+    seen = [(each.trouble.value, each.key, each.mended) async for each in run.findings()]
+    keys = sorted(place["s3_key"] for place in places)
+    assert [each for each in seen if each[0] == "open_parts"] == [("open_parts", key, "closed") for key in keys]
+    assert run.totals.uploads_by_key, "that of the unknown key is not seen, and the answer says so"
+    assert [each.key for each in await listed()] == [unknown]
+    assert "" not in asked
+    capabilities.forget()

@@ -16,7 +16,7 @@ from backend.jobs import leases
 from backend.videos import ledger, service, sweep
 from backend.videos.models import StoredObject, Upload, Video
 from tests.conftest import Person
-from tests.videos.sending import RunJobs, folder, make_due, presign, project_of, put, seen, send
+from tests.videos.sending import RunJobs, adoptable, folder, make_due, presign, project_of, put, seen, send
 
 
 async def let_time_pass(key: str) -> None:
@@ -80,6 +80,69 @@ async def test_what_is_put_on_a_url_after_the_deletion_is_removed_too(user: Pers
     assert await storage.head(key) is None
     async with transaction() as session:
         assert await session.get(StoredObject, key) is None
+
+
+async def test_a_slow_request_that_ends_hours_after_its_address_is_removed_too(user: Person, tmp_path: Path) -> None:
+    place = await adoptable(user)
+    assert (await user.client.post("/api/videos", json=place)).status_code == 201
+    (tmp_path / "late").write_bytes(b"late")
+
+    async def hours_later(hours: int) -> None:
+        ago = datetime.now(UTC) - timedelta(hours=hours)
+        async with transaction() as session:
+            row = update(StoredObject).where(StoredObject.key == place["s3_key"])
+            await session.execute(row.values(writable_until=ago, buried_at=ago, due_at=ago))
+        await sweep.sweep()
+
+    await hours_later(23)
+    assert await storage.head(place["s3_key"]) is None
+    await storage.put_file(place["s3_key"], tmp_path / "late", content_type="video/mp4")  # it began in time
+    await hours_later(25)
+    assert await storage.head(place["s3_key"]) is None
+    async with transaction() as session:
+        assert await session.get(StoredObject, place["s3_key"]) is None
+
+
+@pytest.mark.parametrize("broken_calls", [1, 2, 5])
+async def test_a_key_that_cannot_be_removed_holds_no_other_up(
+    user: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken_calls: int
+) -> None:
+    project_id = await project_of(user)
+    keys = [f"videos/{uuid.uuid4()}/{number}.jpg" for number in range(8)]
+    (tmp_path / "object").write_bytes(b"x")
+    for key in keys:
+        async with transaction() as session:
+            await ledger.record(
+                session, key=key, kind=ledger.ObjectKind.POSTER, project_id=project_id, video_id=uuid.uuid4()
+            )
+        await storage.put_file(key, tmp_path / "object", content_type="image/jpeg")
+    async with transaction() as session:
+        await ledger.bury(session, keys)
+    delete, asked = storage.delete, list[str]()
+
+    async def mostly(which: list[str]) -> None:
+        asked.extend(which)
+        if len(asked) <= broken_calls:
+            raise StorageUnavailable
+        await delete(which)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(storage, "delete", mostly)
+        with pytest.raises(StorageUnavailable):
+            await ledger.remove_buried()
+    left = [key for key in keys if await storage.head(key) is not None]
+    if broken_calls < 3:
+        assert left == sorted(asked[:broken_calls], key=keys.index)
+    else:
+        assert len(asked) == 3, "a storage that is away is not asked for each key"
+        assert left == keys
+    async with transaction() as session:
+        soon = StoredObject.due_at < func.now() + timedelta(minutes=1)
+        due = list(await session.scalars(select(StoredObject.key).where(soon)))
+        await session.execute(update(StoredObject).values(due_at=func.now()))
+    assert sorted(due) == sorted(left), "what was removed is settled, what was not is due again soon"
+    await sweep.sweep()
+    assert [key for key in keys if await storage.head(key) is not None] == []
 
 
 async def test_the_address_of_a_confirmed_upload_is_dead(user: Person, run_jobs: RunJobs) -> None:

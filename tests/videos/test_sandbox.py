@@ -43,7 +43,7 @@ def alive(mark: str) -> list[int]:
 
 async def until(done: Callable[[], bool]) -> None:
     """Wait for another process to come or go; nothing but looking tells."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not done():
             await asyncio.sleep(0.02)
 
@@ -54,7 +54,7 @@ def named(mark: str, name: str) -> bool:
 
 
 async def test_output_and_status_come_back() -> None:
-    output = await run_tool(["sh", "-c", "echo out; echo err >&2; exit 3"], timeout_seconds=5)
+    output = await run_tool(["sh", "-c", "echo out; echo err >&2; exit 3"], timeout_seconds=30)
     assert (output.returncode, output.stdout, output.stderr) == (3, b"out\n", "err\n")
 
 
@@ -97,7 +97,7 @@ async def test_memory_files_and_cores_are_limited(tmp_path: Path) -> None:
     script = 'ulimit -v; ulimit -c; head -c 2000000 /dev/zero > "${0#file:}"'
     output = await run_tool(
         ["sh", "-c", script, f"file:{tmp_path}/big"],
-        timeout_seconds=5,
+        timeout_seconds=30,
         memory_bytes=512 * 1024**2,
         max_written_bytes=1_000_000,
     )
@@ -107,29 +107,29 @@ async def test_memory_files_and_cores_are_limited(tmp_path: Path) -> None:
 
 
 async def test_a_tool_the_kernel_stopped_is_told_from_one_that_failed() -> None:
-    assert (await run_tool(["sh", "-c", "kill -KILL $$"], timeout_seconds=5)).hit_a_limit
-    assert not (await run_tool(["false"], timeout_seconds=5)).hit_a_limit
+    assert (await run_tool(["sh", "-c", "kill -KILL $$"], timeout_seconds=30)).hit_a_limit
+    assert not (await run_tool(["false"], timeout_seconds=30)).hit_a_limit
     assert -signal.SIGKILL == -9
 
 
 async def test_addresses_and_control_characters_are_cut_out_of_complaints() -> None:
     address = "http://127.0.0.1:9/videos/a.mp4?X-Amz-Signature=0123456789abcdef"
     script = 'printf "bad \\033[31m %s and %s\\n" "$0" "${0#*\\?}" >&2'
-    output = await run_tool(["sh", "-c", script, address], timeout_seconds=5)
+    output = await run_tool(["sh", "-c", script, address], timeout_seconds=30)
     assert output.stderr == "bad ?[31m <address> and ...\n"
 
 
 async def test_settings_do_not_reach_the_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "do-not-tell")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    output = await run_tool(["env"], timeout_seconds=5)
+    output = await run_tool(["env"], timeout_seconds=30)
     assert b"do-not-tell" not in output.stdout
     assert b"proxy" not in output.stdout
 
 
 async def test_a_missing_tool_is_said() -> None:
     with pytest.raises(ToolMissing, match="no-such-tool is not installed"):
-        await run_tool(["no-such-tool"], timeout_seconds=5)
+        await run_tool(["no-such-tool"], timeout_seconds=30)
 
 
 # --- Standing still -----------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ async def test_a_tool_that_stands_still_is_killed_with_its_children(unique: str)
 @pytest.mark.parametrize("words", ["echo on", 'echo on >> "${0#file:}"', 'touch "${0#file:}"'])
 async def test_saying_writing_and_changing_something_are_signs_of_life(words: str, tmp_path: Path) -> None:
     script = f"for each in 1 2 3 4 5 6 7 8; do {words}; sleep 0.4; done"
-    output = await run_tool(["sh", "-c", script, f"file:{tmp_path}/out"], timeout_seconds=60, stall_seconds=1.5)
+    output = await run_tool(["sh", "-c", script, f"file:{tmp_path}/out"], timeout_seconds=60, stall_seconds=2.5)
     assert output.returncode == 0
 
 
@@ -252,7 +252,7 @@ async def test_where_the_wall_is_demanded_and_absent_nothing_runs(kind: str, mon
     monkeypatch.setattr(settings, "sandbox", "bwrap")
     monkeypatch.setattr(confinement, "_why_not", lambda: "no bubblewrap here.")
     with pytest.raises(ToolMissing, match="SANDBOX=bwrap, but no bubblewrap here"):
-        await run_tool(["true"], timeout_seconds=5)
+        await run_tool(["true"], timeout_seconds=30)
 
 
 def test_why_there_is_no_wall_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

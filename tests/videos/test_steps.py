@@ -86,6 +86,7 @@ async def test_what_browsers_do_not_play_gets_a_rendition_and_its_preview(
     played = await get(playback["url"])
     assert len(played.content) == video["rendition"]["size_bytes"]
     assert (played.headers["content-type"], played.content[4:8]) == ("video/mp4", b"ftyp")
+    assert played.headers["content-disposition"].startswith('inline; filename="film.mp4"')
     original = (await user.client.get(f"/api/videos/{video['id']}/playback-url?download=true")).json()
     assert original["content_type"] == "video/x-matroska"
     saved = await get(original["url"])

@@ -1,6 +1,8 @@
 """Uploads that nobody confirmed: what arrived becomes a video all the same, and what did not is given up in the end."""
 
 import asyncio
+import os
+import signal
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +17,7 @@ from backend.core import capabilities
 from backend.core.db import transaction
 from backend.core.errors import StorageUnavailable
 from backend.core.storage import storage
+from backend.local.stack import Stack
 from backend.videos import sweep
 from backend.videos.models import Upload, Video
 from tests.conftest import Person
@@ -114,6 +117,29 @@ async def test_a_storage_that_is_away_fails_and_ends_nothing(user: Person, monke
     assert len(await storage.list_multiparts(place["s3_key"])) == 1
     await look_now()
     assert (await shown(user, place))["state"] == "completed"
+
+
+async def test_a_storage_that_hangs_is_not_waited_for(
+    stack: Stack, user: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await presign(user)
+    await put(place["upload_url"], BYTES, place["headers"])
+    for module in ("storage", "storage_parts"):
+        monkeypatch.setattr(f"backend.core.{module}.ANSWER_SECONDS", 0.5)
+    child = stack.parts[2].child
+    assert child is not None
+    os.kill(child.pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(15):  # boto3 alone waits for most of a minute
+            for answer in (
+                await user.client.get(f"/api/uploads/{place['upload_id']}"),
+                await user.client.post("/api/videos", json={"video_id": place["video_id"]}),
+            ):
+                assert (answer.status_code, code(answer)) == (503, "storage_unavailable")
+    finally:
+        os.kill(child.pid, signal.SIGCONT)
+    monkeypatch.undo()
+    assert (await user.client.post("/api/videos", json={"video_id": place["video_id"]})).status_code == 201
 
 
 async def test_an_upload_whose_verifier_died_is_taken_up_by_another(user: Person) -> None:

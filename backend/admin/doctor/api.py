@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request
 from sse_starlette import EventSourceResponse
 
 from backend.admin.doctor import browser
+from backend.admin.doctor.alike import digests
 from backend.admin.doctor.examination import surgery
 from backend.admin.doctor.schemas import ReportOut
 from backend.admin.doctor.web import PURPOSE, TOLD_BY, test_events
@@ -43,6 +44,14 @@ async def stream(request: Request) -> EventSourceResponse:
         if not actor.user.may_audit:
             raise Forbidden
     return event_stream(test_events())
+
+
+@router.get("/settings", include_in_schema=False)
+async def started_with(request: Request) -> dict[str, str]:
+    """Digests of this process's settings, for the doctor in another process that has our SECRET_KEY."""
+    if not _is_the_doctor(request):
+        raise Forbidden
+    return digests()
 
 
 def _is_the_doctor(request: Request) -> bool:

@@ -11,12 +11,17 @@ from backend.config import settings
 from backend.core import capabilities
 from backend.core.errors import StorageUnavailable
 
+GROUP = "Storage"
 KIND = "video/mp4"
 BODY = b"The doctor was here.\n"
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
 
 DOCS = "docs/operations.md"
 KEEP_HOST = "nginx: proxy_set_header Host $http_host; Caddy does it by itself"
+NOT_VERIFIED = (
+    "Whoever holds an upload address could store anything under it. Let no proxy in front of S3_PUBLIC_URL change"
+    f" requests ({KEEP_HOST}; proxy_request_buffering off), and use a storage server that verifies signatures."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import backend.videos.tasks  # noqa: F401  # makes its kinds of jobs known, also to the command line
+import backend.kinds  # noqa: F401
 from backend import __version__
 from backend.admin.doctor import cors, database, redis, storage, web, work
 from backend.admin.doctor.findings import Check, Finding, State, run_all, worst

@@ -1,8 +1,6 @@
 """Checks of the storage: both endpoints, what is signed and must be refused, multipart, ranges, its clock."""
 
 import asyncio
-import base64
-import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,8 +12,10 @@ import httpx
 from backend.admin.doctor.bucket import (
     BODY,
     DOCS,
+    GROUP,
     KEEP_HOST,
     KIND,
+    NOT_VERIFIED,
     error_code,
     inside,
     is_refused,
@@ -24,22 +24,17 @@ from backend.admin.doctor.bucket import (
     told,
 )
 from backend.admin.doctor.findings import Finding, check, clock, failed, ok, warning
+from backend.admin.doctor.parts import begin, multipart, parts_end
 from backend.admin.doctor.visit import Visit
 from backend.config import settings
 from backend.core import capabilities
 from backend.core.db import transaction
 
-GROUP = "Storage"
-NOT_VERIFIED = (
-    "Whoever holds an upload address could store anything under it. Let no proxy in front of S3_PUBLIC_URL change"
-    f" requests ({KEEP_HOST}; proxy_request_buffering off), and use a storage server that verifies signatures."
-)
 #: What the storage's refusal of an ordinary request asks for, by S3's code or by the status.
 _FIXES = {
     "InvalidAccessKeyId": "Set S3_ACCESS_KEY_ID to a key that the storage knows.",
     "SignatureDoesNotMatch": "Set S3_SECRET_ACCESS_KEY to the secret of S3_ACCESS_KEY_ID.",
     "RequestTimeTooSkewed": "Set this machine's clock: run a time service (chrony, systemd-timesyncd).",
-    "AuthorizationHeaderMalformed": "Set S3_REGION to the region of the bucket.",
     "PermanentRedirect": "Set S3_REGION and S3_ENDPOINT_URL to those of the bucket.",
     "NoSuchBucket": "Make the bucket {bucket}, or set S3_BUCKET to one that is there.",
     "403": "Set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY, and give that user the rights of minio-init/policy.json.",
@@ -58,10 +53,30 @@ async def answers(visit: Visit) -> Finding:
         code = error_code(reached.answer)
         fix = _FIXES.get(code) or _FIXES.get(str(reached.answer.status_code)) or _FIXES["404"]
         words = f"{endpoint} refuses to list the bucket {settings.s3_bucket}."
+        if code in _OTHER_REGION and (region := expected_region(reached.answer)) != settings.s3_region:
+            words = f"{endpoint} does not take signatures for the region {settings.s3_region}."
+            fix = f"Set S3_REGION={region}." if region else "Set S3_REGION to the region of the bucket."
         return failed(words, fix.format(bucket=settings.s3_bucket), told(reached.answer))
     server = capabilities.detect(settings.s3_endpoint_url, dict(reached.answer.headers))
     name = "an S3 server we do not know" if server == "unknown" else SERVERS[server]
     return ok(f"{name} at {endpoint}.")
+
+
+#: Codes with which servers refuse a signature's scope, of which the region is a part.
+_OTHER_REGION = {
+    "AuthorizationHeaderMalformed",
+    "AuthorizationQueryParametersError",
+    "PermanentRedirect",
+    "IllegalLocationConstraintException",
+}
+
+
+def expected_region(answer: httpx.Response) -> str:
+    """The region that a refusal asks for, in any of the ways in which servers say so; or nothing."""
+    body = answer.text[:4000].replace("&apos;", "'").replace("&#39;", "'").replace("&#x27;", "'")
+    found = re.search(r"<Region>([a-z0-9-]{1,60})</Region>|expecting '([a-z0-9-]{1,60})'", body)
+    said = (found[1] or found[2]) if found else answer.headers.get("x-amz-bucket-region", "")
+    return said if re.fullmatch(r"[a-z0-9-]{1,60}", said) else ""
 
 
 #: The servers of the table of capabilities, as people call them.
@@ -149,6 +164,25 @@ async def chosen_type(visit: Visit) -> Finding:
     return warning("The storage chooses the type itself: downloads may open in the browser.", fix, f"{kind!r}")
 
 
+@check(GROUP, "Browsers are told not to guess types (nosniff)")
+async def not_sniffed(visit: Visit) -> Finding:
+    door = await outside(visit)
+    key = visit.key("nosniff")
+    await door.put(key)
+    answer = await visit.http.get(door.sign("get_object", Key=key, ResponseContentType=KIND))
+    # Said twice, by the server and by a proxy, it holds as well.
+    if answer.headers.get("x-content-type-options", "").lower().partition(",")[0].strip() == "nosniff":
+        return ok("X-Content-Type-Options: nosniff comes with files." + door.where)
+    return warning(
+        "Files come without X-Content-Type-Options: nosniff. The type is chosen by us, and the storage's origin is not"
+        " that of the pages, so a browser that guesses otherwise finds nothing to take there; it should not guess.",
+        "Let what is in front of S3_PUBLIC_URL add it (nginx: add_header X-Content-Type-Options nosniff always;"
+        " Caddy: header X-Content-Type-Options nosniff; a CDN: a rule for answers, at CDN_BASE_URL too). Amazon S3 and"
+        " R2 cannot send it by themselves; MinIO and `make run` do.",
+        told(answer),
+    )
+
+
 @check(GROUP, "A wrong length is refused")
 async def wrong_length(visit: Visit) -> Finding:
     door = await outside(visit)
@@ -198,79 +232,24 @@ async def expired(visit: Visit) -> Finding:
     return failed("An address still works seconds after its time.", fix, told(answer))
 
 
-@check(GROUP, "Uploads in parts work")
-async def multipart(visit: Visit) -> Finding:
-    door = await outside(visit)
-    key = visit.key("parts")
-    answer = await visit.http.post(
-        door.sign("create_multipart_upload", Key=key, ContentType=KIND), headers={"Content-Type": KIND}
-    )
-    found = re.search(r"<UploadId>([^<]+)</UploadId>", answer.text)
-    rights = (
-        "Give the user s3:PutObject, s3:AbortMultipartUpload and s3:ListMultipartUploadParts (minio-init/policy.json)."
-    )
-    if answer.status_code != 200 or found is None:
-        return failed("No upload in parts could be begun.", rights, told(answer))
-    part: dict[str, Any] = {"Key": key, "UploadId": found[1]}
-    visit.opened(key, found[1])
-    url = door.sign("upload_part", **part, PartNumber=1, ContentLength=len(BODY))
-    if not is_refused(answer := await visit.http.put(url, content=BODY + b"more")):
-        return failed("A part longer than signed was taken.", NOT_VERIFIED, told(answer))
-    answer = await visit.http.put(url, content=BODY)
-    etag = answer.headers.get("etag")
-    if answer.status_code != 200 or not etag:
-        return failed("A signed part was refused.", rights, told(answer))
-    body = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part></CompleteMultipartUpload>"
-    answer = await visit.http.post(door.sign("complete_multipart_upload", **part), content=body.format(etag))
-    info = await visit.storage.head(key)
-    if "<Error>" in answer.text or info is None or info.size_bytes != len(BODY):
-        return failed("An upload in parts could not be completed.", rights, told(answer))
-    return ok("Begun, sent, completed; a part of another length is refused." + door.where)
-
-
 @check(GROUP, "What this server can do")
 async def facts(visit: Visit) -> Finding:
-    """Tries what servers differ in, and keeps it for the code that signs."""
+    """Tries what servers differ in, and keeps it for the code that signs and reconciles."""
     door = await inside(visit)
-    tried = {
-        "if_none_match": await _if_none_match(visit),
-        "checksums": await _checksums(visit),
-        "list_uploads_by_prefix": await _lists_by_prefix(visit),
-        # 404: there is no rule yet. Who may not look (403) learns nothing.
-        "bucket_cors": {200: True, 404: True, 501: False}.get(
-            (await visit.http.get(door.sign("get_bucket_cors"))).status_code
-        ),
-    }
+    tried = {"if_none_match": await _if_none_match(visit), "list_uploads_by_prefix": await _lists_by_prefix(visit)}
     probed = {name: value for name, value in tried.items() if value is not None}
     async with transaction() as session:
         found = await capabilities.keep(session, server=door.server, probed=probed)
-    can, cannot = (
-        [CAPABILITIES[name] for name, value in capabilities.as_facts(found).items() if value is wanted]
-        for wanted in (True, False)
-    )
-    if not found.if_none_match:
+    if not found.if_none_match and settings.storage_events_token.get_secret_value():
         return warning(
-            "An upload address can replace what was stored through it, until it expires. Every upload is compared"
-            " again when it is confirmed; a later change would not be noticed.",
-            "Use a storage server that knows If-None-Match (Swift, MinIO from 2024, Amazon S3, R2), or a shorter"
-            " PRESIGNED_URL_EXPIRATION.",
-            _listed(can, cannot),
+            "STORAGE_EVENTS_TOKEN is set, and this server does not know If-None-Match: all files come in parts, of"
+            " which no event tells, and an upload that nobody confirmed waits for the worker's look.",
+            "Leave STORAGE_EVENTS_TOKEN out, or use a storage server that knows If-None-Match (Swift, MinIO from 2024,"
+            " Amazon S3, R2).",
         )
-    return ok("What is stored is never overwritten through an old address.", _listed(can, cannot))
-
-
-CAPABILITIES = {
-    "if_none_match": "If-None-Match on PUT",
-    "equal_parts": "wants parts of equal size",
-    "post_policy": "forms with a policy",
-    "list_uploads_by_prefix": "lists open uploads by prefix",
-    "checksums": "verifies SHA-256",
-    "bucket_cors": "CORS is set on the bucket",
-}
-
-
-def _listed(can: list[str], cannot: list[str]) -> str:
-    return f"Yes: {', '.join(can) or 'nothing'}. No: {', '.join(cannot) or 'nothing'}."
+    events = "can" if found.if_none_match else "cannot"
+    listed = "lists them" if found.list_uploads_by_prefix else "asks for each key of the ledger, for no listing tells"
+    return ok(f"Its events {events} announce uploads (STORAGE_EVENTS_TOKEN). Of open uploads `reconcile` {listed}.")
 
 
 async def _if_none_match(visit: Visit) -> bool | None:
@@ -285,25 +264,11 @@ async def _if_none_match(visit: Visit) -> bool | None:
     return False if first in (400, 501) else None  # refused for another reason: nothing is known
 
 
-async def _checksums(visit: Visit) -> bool:
-    door = await inside(visit)
-    for data, good in ((BODY, True), (b"something else", False)):
-        digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
-        answer = await door.put(
-            visit.key(f"sum-{good}"), headers={"x-amz-checksum-sha256": digest}, ChecksumSHA256=digest
-        )
-        if (answer.status_code == 200) is not good:
-            return False
-    return True
-
-
 async def _lists_by_prefix(visit: Visit) -> bool:
     door, key = await inside(visit), visit.key("listed")
-    answer = await visit.http.post(door.sign("create_multipart_upload", Key=key))
-    found = re.search(r"<UploadId>([^<]+)</UploadId>", answer.text)
-    if found is None:
+    begun = await begin(visit, door, key)
+    if not begun.upload_id:
         return False
-    visit.opened(key, found[1])
     listing = await visit.http.get(door.sign("list_multipart_uploads", Prefix=visit.prefix))
     return listing.status_code == 200 and f"<Key>{key}</Key>" in listing.text
 
@@ -333,11 +298,13 @@ CHECKS = (
     signed_put,
     ranges,
     chosen_type,
+    not_sniffed,
     wrong_length,
     wrong_type,
     wrong_signature,
     expired,
     multipart,
+    parts_end,
     facts,
     time_there,
 )

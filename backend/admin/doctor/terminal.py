@@ -1,9 +1,12 @@
 """`dailies doctor`: a run without a web process, as lines for people or as JSON."""
 
+from pathlib import Path
+
 from sqlalchemy.exc import ArgumentError
 
 from backend.admin.doctor.examination import Report, examine
 from backend.admin.doctor.findings import State
+from backend.admin.doctor.web import same_settings
 from backend.core import logging
 from backend.core.db import database
 from backend.core.redis import redis
@@ -26,9 +29,14 @@ async def run() -> Report:
         await database.close()
 
 
-def lines(report: Report) -> list[str]:
-    """One line for each check, and below it what to do when it is not well."""
-    told = []
+def lines(report: Report, *, folder: Path | None = None) -> list[str]:
+    """Whose settings were tried; one line for each check, and below it what to do when it is not well.
+
+    `folder` is that of the embedded servers, when they were found by it.
+    """
+    whose = f", with the embedded servers in {folder}" if folder is not None else ""
+    told = [f"Tried with the settings of this command{whose}, on this machine."]
+    told += [f"But: {each.words}" for each in report.findings if each.name == same_settings.name and each.fix]
     for finding in report.findings:
         told.append(f"{WORDS[finding.state]:<10}{finding.group}: {finding.title}. {finding.words}")
         if finding.fix:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 from sse_starlette import ServerSentEvent
 
+from backend.admin.doctor.alike import different
 from backend.admin.doctor.bucket import DOCS, origin
 from backend.admin.doctor.findings import Finding, check, failed, ok, warning
 from backend.admin.doctor.visit import NotTried, Visit
@@ -18,6 +19,7 @@ from backend.core.web import DIST
 
 GROUP = "Pages"
 STREAM_PATH = "/api/admin/doctor/stream"
+SETTINGS_PATH = "/api/admin/doctor/settings"
 #: Who asks without being signed in shows this: only a process with our SECRET_KEY can have made it.
 TOLD_BY = "X-Doctor"
 PURPOSE = "doctor-stream"
@@ -107,6 +109,28 @@ async def leads_here(visit: Visit) -> Finding:
     return ok(f"{settings.public_url} is answered by this installation.")
 
 
+@check(GROUP, "The server was started with these settings")
+async def same_settings(visit: Visit) -> Finding:
+    found = await visit.shared("stream", lambda: _listen(visit))
+    if isinstance(found, str) or not found[1]:
+        raise NotTried("Not tried: no server of this installation was reached (see “The address leads here”).")
+    answer = await visit.http.get(origin() + SETTINGS_PATH, headers={TOLD_BY: sign_claim(PURPOSE, {}, 60)})
+    if answer.status_code != 200:
+        raise NotTried(f"Not tried: the server at {origin()} does not tell (HTTP {answer.status_code}).")
+    return judge_settings(different(answer.json()))
+
+
+def judge_settings(names: Sequence[str]) -> Finding:
+    """The verdict on the settings, by their names, in which the running server differs from this process."""
+    if not names:
+        return ok(f"What is found here holds for the server at {origin()}.")
+    return warning(
+        f"The server at {origin()} was started with other values of {', '.join(names)}: what is said here of these is"
+        " not true of it.",
+        "Run the doctor in the server's environment, open /admin/doctor, which runs inside it, or restart the server.",
+    )
+
+
 @check(GROUP, "Live progress flows (event stream)")
 async def streams_flow(visit: Visit) -> Finding:
     found = await visit.shared("stream", lambda: _listen(visit))
@@ -134,4 +158,4 @@ async def built(visit: Visit) -> Finding:
     return ok("static/dist is there.")
 
 
-CHECKS = (public_url, leads_here, streams_flow, built)
+CHECKS = (public_url, leads_here, same_settings, streams_flow, built)

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from backend import __version__
+from backend.admin.doctor.bucket import DOCS
 from backend.admin.doctor.database import reached
 from backend.admin.doctor.findings import Finding, check, failed, ok, warning
 from backend.admin.doctor.visit import NotTried, Visit
@@ -19,13 +20,15 @@ from backend.config import settings
 from backend.core.db import transaction
 from backend.core.queue import registry
 from backend.core.web import ROOT
+from backend.videos import encoders
 from backend.videos.confinement import SandboxReport, sandbox_report
-from backend.videos.sandbox import ToolMissing, ToolTimeout, run_tool
+from backend.videos.sandbox import ToolMissing, ToolOutput, ToolTimeout, run_tool
 from backend.videos.workspace import SPARE_BYTES
 
 WORKERS = "Workers"
 MACHINE = "Media tools on this machine"
 TOOL_SECONDS = 8.0
+TRIAL_SECONDS = 15.0
 OLDEST_FFMPEG = (4, 4)
 START = "Start one with `dailies worker` (compose: docker compose up -d worker)"
 #: What the pipeline calls on, by the tool's own word for it. Without those of the second line some films fail.
@@ -201,6 +204,37 @@ def _names(printed: str) -> set[str]:
     return {words[1] for line in printed.splitlines() if len(words := line.split()) > 1}
 
 
+@check(MACHINE, "The encoder works", seconds=20)
+async def encoder(visit: Visit) -> Finding:
+    """Encodes a few frames that ffmpeg draws, as conversions do it."""
+    if shutil.which("ffmpeg") is None:
+        raise NotTried("Not tried: there is no ffmpeg.")
+    name = settings.video_encoder
+    try:
+        words = encoders.trial(name)
+        tried = await run_tool(words, timeout_seconds=TRIAL_SECONDS, hardware=name != encoders.SOFTWARE)
+    except ToolMissing as error:  # the wall that SANDBOX asks for
+        raise NotTried(f"Not tried: {error}") from None
+    except ToolTimeout as error:
+        tried = ToolOutput(-1, b"", str(error))
+    return judge_encoder(name, tried)
+
+
+def judge_encoder(name: str, tried: ToolOutput) -> Finding:
+    if tried.returncode == 0:
+        return ok(f"{name} encodes{', in software' if name == encoders.SOFTWARE else ''}.")
+    seen = next((line for line in tried.stderr.splitlines() if line.strip()), "it said nothing")[:300]
+    if name == encoders.SOFTWARE:
+        return failed(f"{name} does not encode: no conversion can be made here.", f"{_INSTALL}.", seen)
+    return warning(
+        f"VIDEO_ENCODER={name} does not work on this machine: each conversion is tried with it, and then made in"
+        " software.",
+        "Install the device's driver, let the user that runs the worker (in a container: the container) open it"
+        " (/dev/nvidia*, /dev/dri/renderD128), and use an ffmpeg built with it; or leave VIDEO_ENCODER out.",
+        seen,
+    )
+
+
 @check(MACHINE, "Media tools are walled in")
 async def sandbox(visit: Visit) -> Finding:
     return judge_sandbox(await asyncio.to_thread(sandbox_report))
@@ -208,7 +242,11 @@ async def sandbox(visit: Visit) -> Finding:
 
 def judge_sandbox(report: SandboxReport) -> Finding:
     if report.kind == "bwrap":
-        return ok("bubblewrap: a hostile file sees neither the network nor our files.")
+        return ok(
+            "bubblewrap: a hostile file sees none of ours, and has no network where the film lies on the disk. A call"
+            " that reads the storage shares this machine's network; only ffmpeg's own lists of protocols and formats"
+            f" keep it there ({DOCS}, Media tools)."
+        )
     fix = (
         "Install bubblewrap (Debian's package bubblewrap) and allow user namespaces to the user that runs the worker"
         " (sysctl user.max_user_namespaces above 0; on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0)."
@@ -264,4 +302,4 @@ def judge_disk(folder: Path, free: int | None, *, name: str, wanted: int) -> Fin
     return ok(f"{left}.")
 
 
-CHECKS = (alive, versions, queues, kinds, tools, codecs, sandbox, work_disk, data_disk)
+CHECKS = (alive, versions, queues, kinds, tools, codecs, encoder, sandbox, work_disk, data_disk)

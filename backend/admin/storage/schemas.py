@@ -27,6 +27,9 @@ class StorageOut(BaseModel):
     size_bytes: int
     records: int
     young: int = Field(description="Findings too young to tell: they may be on their way, and are not listed")
+    uploads_by_key: bool = Field(
+        description="The storage lists no open uploads: those of keys that were never written down cannot be seen"
+    )
     next_after: str | None
 
     @classmethod
@@ -38,5 +41,6 @@ class StorageOut(BaseModel):
             size_bytes=look.totals.size_bytes,
             records=look.totals.rows,
             young=look.totals.young,
+            uploads_by_key=look.totals.uploads_by_key,
             next_after=look.totals.next_after,
         )

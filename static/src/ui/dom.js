@@ -29,20 +29,27 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** Read or write local storage; a browser that forbids it behaves as if nothing was stored. */
-export const memory = {
-  get(key) {
-    try {
-      return localStorage.getItem(key);
-    } catch {
-      return null;
-    }
-  },
-  set(key, value) {
-    try {
-      localStorage.setItem(key, value);
-    } catch {
-      // Storage is blocked: the choice lasts as long as the page.
-    }
-  },
-};
+/** Local storage, or what another gives; a browser that forbids it behaves as if nothing was stored. */
+function store(open) {
+  return {
+    get(key) {
+      try {
+        return open().getItem(key);
+      } catch {
+        return null;
+      }
+    },
+    set(key, value) {
+      try {
+        open().setItem(key, value);
+      } catch {
+        // Storage is blocked: the choice lasts as long as the page.
+      }
+    },
+  };
+}
+
+/** What this browser remembers for good. */
+export const memory = store(() => localStorage);
+/** What it remembers until this tab is closed. */
+export const visit = store(() => sessionStorage);

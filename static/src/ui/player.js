@@ -1,8 +1,10 @@
 // A <video> with the keys people know from other players, and an address that is signed anew before or after it expires.
 // A video that has a ladder of sizes plays that, and its file when that does not work.
 import { Controls } from './controls.js';
+import { changeVolume, toggleSound } from './sound.js';
 
 const EARLY_MS = 5_000;
+const LOUDER = 0.05;
 
 export class Player {
   #video;
@@ -28,20 +30,47 @@ export class Player {
     };
     // Capture: the browser's own keys on a focused <video> would act a second time.
     document.addEventListener('keydown', keys, true);
-    if (video.dataset.ladder) this.#playLadder();
+    if (!video.dataset.ladder) return;
+    this.controls.onSize((size) => this.#choose(size));
+    if (!video.hasAttribute('src')) this.#playLadder('auto');
   }
 
-  async #playLadder() {
+  // --- sizes ----------------------------------------------------------------------------------------------------------
+
+  /** @param {string} size  "file": as it was sent; else as the ladder takes it */
+  #choose(size) {
+    if (size !== 'file' && this.#ladder) this.#ladder.choose(size);
+    else this.#change(() => (size === 'file' ? this.#playFile() : this.#playLadder(size)));
+  }
+
+  /** Begin anew with another source, at the same moment. */
+  async #change(begin) {
+    const video = this.#video;
+    const { currentTime, paused } = video;
+    await begin();
+    if (!this.#ladder) return; // a file keeps its place by itself
+    video.currentTime = currentTime;
+    if (!paused) video.play().catch(() => {});
+  }
+
+  #playFile() {
+    const { currentTime, paused } = this.#video;
+    this.#ladder?.stop();
+    this.#ladder = null;
+    return this.#renew({ currentTime, paused });
+  }
+
+  async #playLadder(size) {
     const video = this.#video;
     const { playLadder } = await import('./ladder.js').catch(() => ({}));
-    this.#ladder = playLadder?.(video, video.dataset.ladder, {
-      sizes: (levels) => this.controls.offerSizes(levels, (id) => this.#ladder?.choose(id)),
-      failed: () => {
-        this.#ladder = null;
-        this.#renew();
-      },
+    this.#ladder = playLadder?.(video, video.dataset.ladder, size, () => {
+      this.#ladder = null;
+      this.controls.onlyFile();
+      this.#renew();
     }) ?? null;
-    if (!this.#ladder) this.#renew();
+    if (this.#ladder) return;
+    this.controls.onlyFile();
+    if (!video.hasAttribute('src')) await this.#renew();
   }
 
   get #stage() {
@@ -52,11 +81,13 @@ export class Player {
 
   #onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const inside = event.target === this.#video || event.target.matches('[data-seek]');
+    const slider = event.target.matches('[data-volume]');
+    if (slider && /^Arrow|^Home|^End/.test(event.key)) return;
+    const inside = slider || event.target === this.#video || event.target.matches('[data-seek]');
     if (!inside && event.target.closest('input, textarea, select, dialog, [contenteditable], .menu')) return;
     // Space presses the focused button or opens the focused link's menu: that is not for the player.
     if (event.key === ' ' && !inside && event.target.closest('button, a, summary')) return;
-    const act = this.#action(event);
+    const act = this.#action(event) ?? this.#loudness(event);
     if (!act || this.#video.hidden) return;
     event.preventDefault();
     event.stopPropagation();
@@ -77,9 +108,16 @@ export class Player {
       ArrowRight: () => this.#skip(5),
       ',': () => this.#step(-1),
       '.': () => this.#step(1),
-      m: () => (video.muted = !video.muted),
+      m: () => toggleSound(video),
       f: () => this.#fullScreen(),
     }[key.length === 1 ? key.toLowerCase() : key];
+  }
+
+  /** Up and down scroll the page, except in the player and where there is no page to scroll. */
+  #loudness({ key, target }) {
+    const by = { ArrowUp: LOUDER, ArrowDown: -LOUDER }[key];
+    const here = document.fullscreenElement === this.#stage || this.#stage.contains(target);
+    return by && here && !target.matches('[data-seek]') ? () => changeVolume(this.#video, by) : undefined;
   }
 
   #toggle() {
@@ -116,14 +154,15 @@ export class Player {
   }
 
   /** Ask for a fresh address and go on where we were. Resolves to whether there is one. */
-  #renew() {
-    this.#renewing ??= this.#fetch().finally(() => (this.#renewing = null));
+  #renew(at = this.#video) {
+    const { currentTime, paused } = at;
+    this.#renewing ??= this.#fetch(currentTime, paused).finally(() => (this.#renewing = null));
     return this.#renewing;
   }
 
-  async #fetch() {
+  async #fetch(currentTime, paused) {
     const video = this.#video;
-    const { currentTime, paused, playbackRate } = video;
+    const { playbackRate } = video;
     try {
       const answer = await fetch(video.dataset.renew, { headers: { Accept: 'application/json' } });
       if (!answer.ok) return false;

@@ -27,10 +27,11 @@ export function extensionOf(name) {
   return dot > 0 ? name.slice(dot + 1).toLowerCase() : '';
 }
 
-/** A first title: the file's name without its extension, with spaces where people typed underscores. */
+/** A first title: the file's name without its extension, with spaces for underscores, and a capital as titles have. */
 export function titleFrom(name) {
   const stem = extensionOf(name) ? name.slice(0, name.lastIndexOf('.')) : name;
-  return stem.replace(/_+/g, ' ').replace(/\s+/g, ' ').trim().slice(0, 200) || name.slice(0, 200);
+  const words = stem.replace(/_+/g, ' ').replace(/\s+/g, ' ').trim() || name;
+  return (words[0].toUpperCase() + words.slice(1)).slice(0, 200);
 }
 
 /** Two choices of one file on one disk look the same. */

@@ -1,6 +1,6 @@
 // Brings one file in: fingerprint, reserve a place, send, confirm. It knows nothing of the page; it tells what happens by `on`.
 import { ApiError, call } from './api.js';
-import { fingerprintOf } from './fingerprints.js';
+import { fingerprintOf, startFingerprinter } from './fingerprints.js';
 import { answered } from './network.js';
 import { Sender, readable } from './sender.js';
 import { forget, remember } from './unfinished.js';
@@ -9,7 +9,13 @@ const TYPING_MS = 600;
 
 let transfers = null;
 
-/** Uppy, loaded with the first file that is sent. */
+/** Load what sending needs, for a page where somebody is about to choose a file. */
+export function getReady({ fingerprinter }) {
+  theTransfers().catch(() => {}); // asked for again with the first file
+  startFingerprinter(fingerprinter);
+}
+
+/** Uppy, loaded with the first file that is sent at the latest. */
 async function theTransfers() {
   transfers ??= import('./transfers.js').then(({ Transfers }) => new Transfers());
   return transfers.catch((error) => {
@@ -51,36 +57,32 @@ export class Delivery {
     this.#run(async (signal) => {
       await this.#takeTurn(signal);
       if (!(await readable(this.file))) throw new ApiError({ code: 'file_changed' });
-      this.fingerprint ??= await fingerprintOf(this.file, this.rules.fingerprinter);
-      const twin = anyway || !this.fingerprint ? null : await this.#patiently(signal, () => this.#findTwin());
+      if (!anyway && (await this.#isHere(signal))) return;
       if (signal.aborted) return;
-      if (twin) {
-        this.#giveTurnBack();
-        return this.on.duplicate(twin);
-      }
       const edit = this.edit();
       const upload = await this.#patiently(signal, () => this.#reserve(edit));
       if (signal.aborted) return this.#leave(upload);
       this.upload = upload;
       this.#saved = edit;
-      if (!upload.part_size) remember(upload.upload_id);
+      remember(upload.upload_id);
       await this.#send(signal, []);
     });
   }
 
-  /** On with an upload that another visit began. */
+  /** On with an upload that another visit began, unless the file came by another way meanwhile. */
   resume(upload) {
     this.upload = { ...upload, upload_id: upload.id };
     this.#saved = this.edit();
     this.on.state('preparing');
-    this.goOn();
+    this.goOn({ anyway: false });
   }
 
   /** On from what has arrived: after a pause or a failure. */
-  goOn() {
+  goOn({ anyway = true } = {}) {
     if (!this.upload) return this.start();
     this.#run(async (signal) => {
       await this.#takeTurn(signal);
+      if (!anyway && (await this.#isHere(signal))) return;
       const arrived = await this.#patiently(signal, () => this.#look());
       if (arrived === null) return this.#complete(signal);
       await this.#send(signal, arrived);
@@ -111,21 +113,32 @@ export class Delivery {
   /** Tell the server what is typed, now and then: it counts also when this page is closed before the end. */
   typed() {
     clearTimeout(this.#typing);
+    if (this.upload) remember(this.upload.upload_id, this.edit());
     this.#typing = setTimeout(async () => {
       const edit = this.edit();
       const { upload } = this;
       if (!upload || same(edit, this.#saved)) return;
       this.#saved = edit;
-      await call('PATCH', `/api/uploads/${upload.upload_id}`, edit).catch(() => (this.#saved = null)); // it goes with the confirmation
+      try {
+        await call('PATCH', `/api/uploads/${upload.upload_id}`, edit);
+        if (same(edit, this.edit())) remember(upload.upload_id);
+      } catch {
+        this.#saved = null; // it goes with the confirmation; until then this browser keeps it
+      }
     }, TYPING_MS);
   }
 
   // --- the steps ---------------------------------------------------------------------------------------------------
 
-  /** A video of the same file, if there is one. */
-  async #findTwin() {
-    const { duplicates } = await call('GET', `/api/uploads/duplicates?fingerprint=${this.fingerprint}`);
-    return duplicates[0] ?? null;
+  /** Whether there is a video of the same file; then that is offered instead. */
+  async #isHere(signal) {
+    this.fingerprint ??= await fingerprintOf(this.file, this.rules.fingerprinter);
+    if (!this.fingerprint) return false;
+    const { duplicates } = await this.#patiently(signal, () => call('GET', `/api/uploads/duplicates?fingerprint=${this.fingerprint}`));
+    if (signal.aborted || !duplicates.length) return false;
+    this.#giveTurnBack();
+    this.on.duplicate(duplicates[0]);
+    return true;
   }
 
   #reserve(edit) {

@@ -3,13 +3,18 @@ let worker = null;
 let count = 0;
 const waiting = new Map();
 
+/** Starting a thread takes longer than a fingerprint. */
+export function startFingerprinter(script) {
+  worker ??= start(script);
+}
+
 /**
  * @param {File} file
  * @param {string} script the worker's address
  * @returns {Promise<string | null>} hex, or null when there is none: then nothing is known to be a duplicate
  */
 export function fingerprintOf(file, script) {
-  worker ??= start(script);
+  startFingerprinter(script);
   count += 1;
   const id = count;
   return new Promise((resolve) => {

@@ -1,78 +1,44 @@
-// Follows a job to its end: a live stream where one is free, else a look every two seconds. A browser keeps few
-// connections to one server over HTTP/1.1, and a page that streams on all of them can do nothing else.
+// Follows videos through their processing, in the words of the library: one question for all of them. A stream for each would
+// take the few connections that a browser keeps to one server over HTTP/1.1.
 import { call } from './api.js';
+import { isLoggedOut } from './network.js';
 
-const STREAMS = 2;
-const LOOK_MS = 2_000;
-let streams = 0;
+const LOOK_MS = 1_000;
+const SOON_MS = 250;
+// As many as the server answers for at once; the others are asked for when one of these is done.
+const MOST = 100;
+const followed = new Map();
+let timer = null;
 
 /**
- * @param {string} jobId
- * @param {{update: (job: object) => void, done: (end: object) => void, failed: (error: object) => void}} on
+ * @param {string} videoId
+ * @param {{update: (now: {words: string, percent: number, running: boolean}) => void, waiting: (error: ApiError) => void,
+ *   done: () => void, gone: () => void}} on  `waiting`: nothing is told to somebody who is not logged in
  * @returns {() => void} stop following
  */
-export function followJob(jobId, on) {
-  let stopped = false;
-  let release = () => {};
-
-  const stop = () => {
-    stopped = true;
-    release();
-  };
-  const finish = (name, value) => {
-    if (stopped) return;
-    stop();
-    on[name](value);
-  };
-  const see = (job) => {
-    if (stopped) return;
-    if (job.status === 'completed') finish('done', job);
-    else if (job.status === 'failed' || job.status === 'cancelled') finish('failed', job.error ?? { code: job.status, message: '' });
-    else on.update(job);
-  };
-
-  if (streams < STREAMS) release = stream(jobId, see, finish, () => !stopped && (release = look(jobId, see, finish)));
-  else release = look(jobId, see, finish);
-  return stop;
+export function followVideo(videoId, on) {
+  followed.set(videoId, on);
+  timer ??= setTimeout(look, SOON_MS);
+  return () => followed.get(videoId) === on && followed.delete(videoId);
 }
 
-function stream(jobId, see, finish, fallBack) {
-  streams += 1;
-  const source = new EventSource(`/api/jobs/${jobId}/stream`);
-  let open = true;
-  const close = () => {
-    if (!open) return;
-    open = false;
-    streams -= 1;
-    source.close();
-  };
-  for (const name of ['snapshot', 'progress']) source.addEventListener(name, (event) => see(JSON.parse(event.data)));
-  source.addEventListener('complete', (event) => finish('done', JSON.parse(event.data)));
-  source.addEventListener('error', (event) => {
-    // The server's own `error` event carries data; the browser's, for a broken connection, does not.
-    if (event.data) finish('failed', JSON.parse(event.data).error);
-    else if (source.readyState === EventSource.CLOSED) {
-      close();
-      fallBack();
-    }
-  });
-  return close;
+async function look() {
+  const asked = [...followed].slice(0, MOST);
+  try {
+    const found = await call('GET', `/videos/progress?${asked.map(([id]) => `id=${id}`).join('&')}`);
+    const videos = new Map(found.map((video) => [video.id, video]));
+    for (const [id, on] of asked) if (followed.get(id) === on) tell(id, on, videos.get(id));
+  } catch (error) {
+    // No answer or a hiccup of the server: the work goes on without us, so look again.
+    if (isLoggedOut(error)) for (const [, on] of asked) on.waiting(error);
+  }
+  timer = followed.size ? setTimeout(look, LOOK_MS) : null;
 }
 
-function look(jobId, see, finish) {
-  let timer;
-  const once = async () => {
-    try {
-      see(await call('GET', `/api/jobs/${jobId}`));
-    } catch (error) {
-      // No answer or a hiccup of the server: the job goes on without us, so look again.
-      if (error.status >= 400 && error.status < 500 && error.status !== 429) return finish('failed', error);
-    }
-    if (timer !== null) timer = setTimeout(once, LOOK_MS);
-  };
-  timer = setTimeout(once, 0);
-  return () => {
-    clearTimeout(timer);
-    timer = null;
-  };
+function tell(id, on, video) {
+  if (video?.words) return on.update(video);
+  if (video?.status === 'processing') return; // between two of its steps
+  followed.delete(id);
+  if (video) on.done();
+  else on.gone();
 }

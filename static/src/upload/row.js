@@ -5,6 +5,11 @@ import { STATES, clock, size } from './words.js';
 const ENDED = ['ready', 'failed', 'refused', 'cancelled', 'duplicate'];
 const LOOKS = { ready: 'completed', refused: 'failed', failed: 'failed', cancelled: 'cancelled', processing: 'processing' };
 
+const NOTES = {
+  unfinished: 'It was interrupted. Choose the same file to go on where it stopped.',
+  loggedout: 'You were logged out. Log in to go on. What you typed is kept.',
+};
+
 export class Row {
   /** @param {HTMLTemplateElement} template */
   constructor(template, { name, size: bytes, format, on }) {
@@ -58,7 +63,7 @@ export class Row {
   }
 
   /** Show a state, and with it the buttons that make sense in it. */
-  state(name, { canRetry = false, retryWord = 'Try again', canPause = false } = {}) {
+  state(name, { canRetry = false, retryWord = 'Try again', canPause = false, isWhole = false } = {}) {
     const look = STATES[name];
     this.element.dataset.state = name;
     const status = this.#at('status');
@@ -66,17 +71,18 @@ export class Row {
     setIcon(status.querySelector('svg'), look.icon);
     this.say(look.word);
     const focused = this.element.contains(document.activeElement) ? document.activeElement : null;
-    this.#at('cancel').hidden = !['preparing', 'uploading', 'offline', 'paused', 'unfinished'].includes(name);
+    this.#at('cancel').hidden = !['preparing', 'uploading', 'offline', 'loggedout', 'paused', 'unfinished'].includes(name);
     this.#at('pause').hidden = !(canPause && ['uploading', 'offline', 'paused'].includes(name));
+    this.#at('login').hidden = name !== 'loggedout';
     this.#label('pause', name === 'paused' ? 'Go on' : 'Pause');
-    this.#at('choose').hidden = name !== 'unfinished';
+    this.#at('choose').hidden = name !== 'unfinished' || isWhole;
     this.#at('retry').hidden = !canRetry;
     this.#label('retry', retryWord);
     this.#at('remove').hidden = !ENDED.includes(name);
     this.#at('fields').hidden = ['refused', 'cancelled', 'duplicate'].includes(name);
     if (this.#at('project')) this.#at('project').disabled = ['checking', 'processing', 'ready'].includes(name);
     this.#at('error').hidden = true;
-    this.note(name === 'unfinished' ? 'It was interrupted. Choose the same file to go on where it stopped.' : '');
+    this.note(isWhole ? 'All of it has arrived.' : (NOTES[name] ?? ''));
     if (['checking', 'ready', 'failed', 'cancelled', 'refused', 'duplicate'].includes(name)) this.live();
     // The button that was pressed may be gone: who works by keyboard stays in this row.
     if (focused?.closest('[hidden]')) this.element.querySelector('button:not([hidden]), a[href]:not([hidden]), input')?.focus();
@@ -86,6 +92,20 @@ export class Row {
   say(word) {
     const place = this.#at('status').querySelector('span');
     if (place.textContent !== word) place.textContent = word;
+  }
+
+  /** How far the processing is. */
+  work({ words, percent, running }) {
+    this.askToLogIn('');
+    if (words) this.say(words);
+    this.progress(percent);
+    this.live(running ? `${percent}%` : '');
+  }
+
+  /** Offer the login in a state that goes on without it. */
+  askToLogIn(words) {
+    this.note(words);
+    this.#at('login').hidden = !words;
   }
 
   /** @param {number} percent 0–100 */

@@ -1,7 +1,7 @@
 // Sends one file, as a whole or in parts of equal size, several at a time, and bears with what happens on the way: parts that
 // fail are sent again, addresses that expired are signed again, and without a network it waits.
 import { ApiError } from './api.js';
-import { nextTry, passes } from './network.js';
+import { isLoggedOut, nextTry, passes } from './network.js';
 
 const AT_ONCE = 4;
 const SIGN_AHEAD = 16;
@@ -97,6 +97,7 @@ export class Sender {
   #next() {
     if (this.#done.size === this.partCount) return this.#end(() => this.on.sent());
     while (this.#todo.length && this.#sending.size < AT_ONCE) this.#send(this.#todo.shift());
+    this.#signAhead();
   }
 
   #send(number) {
@@ -137,19 +138,29 @@ export class Sender {
 
   // --- addresses ---------------------------------------------------------------------------------------------------
 
+  #fresh(number, at = performance.now()) {
+    return this.#addresses.get(number)?.until > at;
+  }
+
   async #address(number) {
-    const known = this.#addresses.get(number);
-    if (known && performance.now() < known.until) return known;
-    this.#signing ??= this.#sign().finally(() => (this.#signing = null));
-    await this.#signing;
-    if (!this.#addresses.has(number)) await this.#sign(number); // it began after that batch had been asked for
+    if (!this.#fresh(number)) {
+      this.#signing ??= this.#sign().finally(() => (this.#signing = null));
+      await this.#signing;
+    }
+    if (!this.#fresh(number)) await this.#sign(number); // it began after that batch had been asked for
     return this.#addresses.get(number);
+  }
+
+  /** The next addresses while parts are under way, so that none waits for its own. The first are asked for by the parts themselves. */
+  #signAhead() {
+    if (this.#signing || !this.#addresses.size || this.#todo.slice(0, AT_ONCE).every((number) => this.#fresh(number))) return;
+    // What goes wrong here is told by the part that has no address when its turn comes.
+    this.#signing = this.#sign().catch(() => {}).finally(() => (this.#signing = null));
   }
 
   async #sign(...wanted) {
     const asked = performance.now();
-    const fresh = (number) => this.#addresses.get(number)?.until > asked;
-    const numbers = wanted.length ? wanted : [...this.#sending.keys(), ...this.#todo].filter((number) => !fresh(number)).slice(0, SIGN_AHEAD);
+    const numbers = wanted.length ? wanted : [...this.#sending.keys(), ...this.#todo].filter((number) => !this.#fresh(number, asked)).slice(0, SIGN_AHEAD);
     if (!numbers.length) return; // paused meanwhile
     const { parts, expires_in: seconds } = await this.sign(numbers);
     for (const { number, url, headers } of parts) this.#addresses.set(number, { url, headers, until: asked + seconds * 1000 - EARLY_MS });
@@ -183,8 +194,8 @@ export class Sender {
     this.#report();
     if (this.#resting === signal) return;
     this.#resting = signal;
-    this.#barren += 1;
-    if (!this.#sending.size) this.on.waiting(error);
+    if (!isLoggedOut(error)) this.#barren += 1;
+    if (!this.#sending.size || isLoggedOut(error)) this.on.waiting(error); // what has an address still travels
     this.#look(signal, this.#barren, error);
   }
 

@@ -1,5 +1,5 @@
-// Uploads that a closed tab left behind. The server knows what arrived of them, and what was typed; the file itself has to be
-// chosen again: pages may not open files by themselves, and keeping a copy of every film in the browser would fill the disk.
+// Uploads that a closed tab left behind. The server knows what arrived of them, and what was typed as far as it was told; the
+// file itself has to be chosen again: pages may not open files by themselves, and a copy of every film would fill the disk.
 import { memory } from '../ui/dom.js';
 
 const KEY = 'uploads';
@@ -8,44 +8,60 @@ const ANSWER_MS = 250;
 
 // --- what this browser began -----------------------------------------------------------------------------------------
 
-// Only of files that are sent whole: those of other browsers and of programs are in the server's list too, and are not ours
-// to ask about. What is sent in parts can go on from anywhere.
+// Until this browser knows that it is a video. Files that are sent whole go on only here: those of other browsers and of
+// programs are in the server's list too, and are not ours to ask about. What is sent in parts can go on from anywhere.
 
-/** @returns {string[]} */
-function ours() {
+/** @returns {{id: string, typed?: object}[]} */
+function kept() {
   try {
-    return JSON.parse(memory.get(KEY)) ?? [];
+    return (JSON.parse(memory.get(KEY)) ?? []).map((one) => (typeof one === 'string' ? { id: one } : one));
   } catch {
     return [];
   }
 }
 
-export function remember(uploadId) {
-  memory.set(KEY, JSON.stringify([uploadId, ...ours()].slice(0, MOST)));
+/**
+ * @param {string} uploadId
+ * @param {object} [typed]  what the server has not been told yet; without it, nothing of that kind
+ */
+export function remember(uploadId, typed) {
+  memory.set(KEY, JSON.stringify([{ id: uploadId, typed }, ...kept().filter(({ id }) => id !== uploadId)].slice(0, MOST)));
 }
 
 export function forget(uploadId) {
-  if (isOurs(uploadId)) memory.set(KEY, JSON.stringify(ours().filter((id) => id !== uploadId)));
+  if (isOurs(uploadId)) memory.set(KEY, JSON.stringify(kept().filter(({ id }) => id !== uploadId)));
+}
+
+export function ours() {
+  return kept().map(({ id }) => id);
 }
 
 export function isOurs(uploadId) {
   return ours().includes(uploadId);
 }
 
+/** What was typed for an upload and did not get through to the server. */
+export function typedFor(uploadId) {
+  return kept().find(({ id }) => id === uploadId)?.typed ?? null;
+}
+
 // --- other tabs: what is being sent there is not unfinished ----------------------------------------------------------
 
 const channel = 'BroadcastChannel' in window ? new BroadcastChannel('uploads') : null;
 
-/** Answer other tabs that ask what is on its way here. */
+/** Answer other tabs that ask what is on its way here. @param {() => (string | undefined)[]} ids  one for each file */
 export function answerTabs(ids) {
   channel?.addEventListener('message', ({ data }) => data === 'who' && channel.postMessage({ ids: ids() }));
 }
 
-/** @returns {Promise<Set<string>>} the uploads that live in other tabs of this browser */
+/** @returns {Promise<{ids: Set<string>, count: number}>} the uploads that live in other tabs of this browser */
 export function inOtherTabs() {
-  if (!channel) return Promise.resolve(new Set());
-  const found = new Set();
-  const hear = ({ data }) => data.ids?.forEach((id) => found.add(id));
+  const found = { ids: new Set(), count: 0 };
+  if (!channel) return Promise.resolve(found);
+  const hear = ({ data }) => {
+    data.ids?.forEach((id) => found.ids.add(id));
+    found.count += data.ids?.length ?? 0;
+  };
   channel.addEventListener('message', hear);
   channel.postMessage('who');
   return new Promise((resolve) => setTimeout(() => (channel.removeEventListener('message', hear), resolve(found)), ANSWER_MS));

@@ -2,18 +2,21 @@
 import { call } from './api.js';
 import { checkFile, titleFrom } from './checks.js';
 import { Delivery } from './delivery.js';
-import { followJob } from './follow.js';
 import { fingerprintOf } from './fingerprints.js';
-import { passes } from './network.js';
+import { isLoggedOut } from './network.js';
 import { grabPoster } from './poster.js';
+import { Processing } from './processing.js';
 import { Row } from './row.js';
 import { Speed } from './speed.js';
-import { isSameFile } from './unfinished.js';
-import { left, problem, size, stageWords } from './words.js';
+import { Texts } from './texts.js';
+import { forget, isSameFile, remember, typedFor } from './unfinished.js';
+import { problem, size } from './words.js';
 
-const MOVING = ['preparing', 'uploading', 'offline', 'checking'];
+const HELD = ['offline', 'loggedout'];
+const MOVING = ['preparing', 'uploading', ...HELD, 'paused', 'checking'];
 const ENDED = ['ready', 'failed', 'refused', 'cancelled', 'duplicate'];
-const STEPS_MS = 1_000;
+// Bytes move a hundred times a second. Drawing them as often takes more of a small machine than sending them.
+const DRAW_MS = 250;
 // Ticks between looks at what waits for its file.
 const LOOK_TICKS = 30;
 // After these the bytes have to be sent from the beginning.
@@ -24,11 +27,12 @@ export class Upload {
   bytes = 0;
   #delivery = null;
   #again = () => {};
-  #stopFollowing = () => {};
   #videoId = null;
-  #sentEdit = null;
+  #texts = null;
   #speed = new Speed();
   #ticks = 0;
+  #drawing = null;
+  #isWhole = false; // the storage has every byte
 
   /**
    * @param {object} given
@@ -52,17 +56,17 @@ export class Upload {
       on: {
         cancel: () => this.cancel(),
         pause: () => (this.state === 'paused' ? this.#delivery.goOn() : this.#delivery.pause()),
-        retry: () => this.retry(),
+        retry: () => this.#again(),
         remove: () => {
-          if (this.canGoOn) this.#delivery.giveUp();
+          this.leave();
           removed(this);
         },
         choose: (chosen) => this.choose(chosen),
-        typed: () => this.#delivery?.typed(),
+        typed: () => this.#typed(),
         edit: () => this.#edited(),
       },
     });
-    this.row.fill(unfinished ?? {}, titleFrom(this.name));
+    this.row.fill({ ...unfinished, ...typedFor(unfinished?.id) }, titleFrom(this.name));
     if (file && !this.check.problem) this.#takeFile(file);
   }
 
@@ -76,8 +80,9 @@ export class Upload {
       edit: () => this.#edit(),
       on: {
         state: (name) => {
+          this.#isWhole = name === 'checking';
           this.#enter(name);
-          if (name === 'paused') this.row.live(`${Math.floor(this.percent)}% of ${size(this.size)} has arrived`);
+          if (name === 'paused') this.row.live(`${this.#share} has arrived`);
         },
         progress: (bytes) => this.#moved(bytes),
         waiting: (error) => this.#waiting(error),
@@ -95,7 +100,7 @@ export class Upload {
 
   /** Whether leaving the page would lose something. */
   get isSending() {
-    return MOVING.includes(this.state) || this.state === 'paused';
+    return MOVING.includes(this.state);
   }
 
   get isEnded() {
@@ -117,37 +122,45 @@ export class Upload {
     return this.state === 'failed' && Boolean(this.uploadId);
   }
 
+  /** What left the browser may be lost on the way: it is all there when the storage has said so. */
   get percent() {
-    return this.size ? (this.bytes / this.size) * 100 : 0;
+    const percent = this.size ? (this.bytes / this.size) * 100 : 0;
+    return this.#isWhole ? percent : Math.min(percent, 99);
+  }
+
+  get #share() {
+    return `${Math.floor(this.percent)}% of ${size(this.size)}`;
   }
 
   // --- what the person does ----------------------------------------------------------------------------------------
 
   start(options) {
     if (this.check.problem) return this.#refuse({ code: this.check.problem });
-    this.#restart();
     this.#again = () => this.start(options);
+    this.bytes = 0;
+    this.#isWhole = false;
+    this.#speed = new Speed();
+    this.row.progress(0);
+    this.row.live(this.#share);
     this.#delivery.start(options);
   }
 
-  #restart() {
-    this.bytes = 0;
-    this.#speed = new Speed();
-    this.row.progress(0);
-    this.row.live(`0% of ${size(this.size)}`);
-  }
-
   cancel() {
-    if (this.#delivery) this.#delivery.giveUp();
-    else call('DELETE', `/api/uploads/${this.unfinished.id}`).catch(() => {});
-    const file = this.file;
+    this.#giveUp();
     this.#again = () => this.start();
-    this.#enter('cancelled', { canRetry: Boolean(file) });
+    this.#enter('cancelled', { canRetry: Boolean(this.file) });
     this.unfinished = null;
   }
 
-  retry() {
-    this.#again();
+  /** Taken off the list: what is left of it on the server is of no use to anybody then. */
+  leave() {
+    if (this.canGoOn || (this.state === 'duplicate' && this.uploadId)) this.#giveUp();
+  }
+
+  #giveUp() {
+    if (this.#delivery) return this.#delivery.giveUp();
+    forget(this.unfinished.id);
+    call('DELETE', `/api/uploads/${this.unfinished.id}`).catch(() => {});
   }
 
   /** The file an unfinished upload waits for. Answers whether it was that one. */
@@ -162,16 +175,14 @@ export class Upload {
       if (!quietly) this.#wrongFile();
       return false;
     }
+    if (this.#isWhole) return this.showUnfinished(), true; // nothing is missing
     this.check = checkFile(file, this.rules);
     if (this.check.problem) return this.#refuse({ code: this.check.problem }), true;
+    if (!unfinished.multipart) this.#giveUp(); // sent whole there is nothing to go on from
     this.#takeFile(file);
     this.#again = () => this.start();
-    if (unfinished.part_size) this.#delivery.resume(unfinished);
-    else {
-      // Sent whole there is nothing to go on from.
-      call('DELETE', `/api/uploads/${unfinished.id}`).catch(() => {});
-      this.start({ anyway: true });
-    }
+    if (unfinished.multipart) this.#delivery.resume(unfinished);
+    else this.start();
     return true;
   }
 
@@ -183,12 +194,8 @@ export class Upload {
   tick() {
     this.#delivery?.tick();
     if (this.state === 'unfinished' && (this.#ticks += 1) % LOOK_TICKS === 0) this.#lookAgain();
-    if (this.state !== 'uploading') return;
-    const { rate } = this.#speed;
-    const figures = [`${Math.floor(this.percent)}% of ${size(this.size)}`];
-    if (this.#speed.stalled()) figures.push('Waiting for the network');
-    else if (rate > 0 && this.bytes < this.size) figures.push(`${size(Math.round(rate))}/s`, left((this.size - this.bytes) / rate));
-    this.row.live(...figures);
+    if (this.state === 'uploading') this.row.live(this.#share, ...this.#speed.figures(this.size - this.bytes));
+    if (this.state === 'loggedout') this.row.live(this.#share);
   }
 
   // --- what the delivery tells --------------------------------------------------------------------------------------
@@ -197,17 +204,48 @@ export class Upload {
   async showUnfinished() {
     const { unfinished } = this;
     this.bytes = (unfinished.parts ?? []).reduce((sum, part) => sum + part.size_bytes, 0);
+    this.#isWhole = this.bytes >= this.size;
     this.row.progress(this.percent);
-    this.#enter('unfinished');
-    this.row.live(unfinished.part_size ? `${Math.floor(this.percent)}% of ${size(this.size)} has arrived` : '');
+    this.#enter('unfinished', { isWhole: this.#isWhole });
+    this.row.live(unfinished.multipart ? `${this.#share} has arrived` : '');
+    const edit = this.#edit();
     // Nothing listed: sent whole, or just being put together.
-    if (this.bytes > 0 && this.bytes < this.size) return;
+    if (this.bytes > 0 && !this.#isWhole) return this.#tellTyped(edit);
     try {
-      const edit = this.#edit();
       const video = await call('POST', `/api/uploads/${unfinished.id}/complete`, edit);
+      forget(unfinished.id);
       if (this.state === 'unfinished') this.#delivered(video, edit);
-    } catch {
-      // It is not all there: the file is needed.
+    } catch (error) {
+      // It is not all there: the file is needed. For a full storage no file helps; it is tried again now and then.
+      if (error.code !== 'quota_exceeded') return this.#tellTyped(edit);
+      this.#again = () => this.showUnfinished();
+      this.#enter('unfinished', { isWhole: this.#isWhole, canRetry: true });
+      this.row.error(this.#words(error), error.code);
+    }
+  }
+
+  /** What an earlier visit could not tell the server any more. */
+  async #tellTyped(edit) {
+    const { id } = this.unfinished;
+    if (!typedFor(id)) return;
+    const told = await call('PATCH', `/api/uploads/${id}`, edit).catch(() => null);
+    if (told && JSON.stringify(edit) === JSON.stringify(this.#edit())) remember(id);
+  }
+
+  /** An upload of another visit that became a video while nobody looked; perhaps without what had been typed. */
+  async showArrived() {
+    const { id, video: videoId } = this.unfinished;
+    const typed = typedFor(id);
+    this.#isWhole = true;
+    this.#enter('checking');
+    try {
+      const video = typed ? await call('POST', `/api/uploads/${id}/complete`, this.#edit()) : await call('GET', `/api/videos/${videoId}`);
+      if (!typed) this.row.fill(video, titleFrom(this.name));
+      forget(id);
+      this.#delivered(video, { title: video.title, description: video.description });
+    } catch (error) {
+      if (error.status === 404) forget(id); // it was deleted
+      this.removed(this);
     }
   }
 
@@ -217,39 +255,55 @@ export class Upload {
     if (!seen || this.state !== 'unfinished') return;
     if (['cancelled', 'expired', 'failed'].includes(seen.state)) return this.removed(this);
     this.unfinished = seen;
+    if (seen.state === 'completed') return this.showArrived();
     this.showUnfinished();
   }
 
   #moved(bytes) {
     if (bytes < this.bytes) this.#speed = new Speed(); // what was under way is sent again
     this.bytes = Math.min(bytes, this.size);
+    this.#drawing ??= setTimeout(() => this.#draw(), DRAW_MS);
+  }
+
+  #draw() {
+    clearTimeout(this.#drawing);
+    this.#drawing = null;
     this.#speed.add(this.bytes);
     this.row.progress(this.percent);
     this.changed();
   }
 
   #waiting(error) {
-    if (error) {
+    if (error && isLoggedOut(error)) {
+      if (this.state !== 'loggedout') this.#enter('loggedout');
+      this.row.live(this.#share);
+    } else if (error) {
       this.#enter('offline');
       if (error.code !== 'network') this.row.say('Waiting for the server');
-      this.row.live(`${Math.floor(this.percent)}% of ${size(this.size)}`, error.code === 'network' ? 'Goes on by itself when the connection is back' : 'Goes on by itself');
-    } else if (this.state === 'offline') {
+      this.row.live(this.#share, error.code === 'network' ? 'Goes on by itself when the connection is back' : 'Goes on by itself');
+    } else if (HELD.includes(this.state)) {
       this.#speed = new Speed();
       this.#enter('uploading');
     }
   }
 
   #duplicate({ video_id: id, title }) {
-    this.#again = () => this.start({ anyway: true });
+    this.#again = () => (this.#delivery.upload ? this.#delivery.goOn() : this.start({ anyway: true }));
     this.#enter('duplicate', { canRetry: true, retryWord: 'Upload anyway' });
     this.row.link(`/videos/${id}`);
     this.row.note(`This file is in your library already, as “${title}”. It was not sent again.`);
   }
 
   #delivered(video, edit) {
+    this.uploadedAs = this.uploadId;
     this.#videoId = video.id;
-    this.#sentEdit = edit;
+    this.#texts = new Texts(`/api/videos/${video.id}`, this.uploadedAs, edit, {
+      waiting: (error) => this.row.saved(`Not saved yet. ${this.#words(error).what}`),
+      saved: () => (this.row.saved('Saved'), this.#announce('edited')),
+      failed: (error) => this.row.saved(`Not saved. ${this.#words(error).what}`),
+    });
     this.bytes = this.size;
+    this.#isWhole = true;
     this.row.link(`/videos/${video.id}`);
     this.#announce(video.status);
     this.#edited(); // what was typed while it was being confirmed
@@ -263,71 +317,46 @@ export class Upload {
         this.#delivery.giveUp();
         this.start({ anyway: true });
       };
-    } else this.#again = () => this.#delivery.goOn();
+    } else if (error.code === 'quota_exceeded') this.#again = () => this.#delivery.confirm(); // all of it has arrived
+    else this.#again = () => this.#delivery.goOn();
     this.#fail(error);
   }
 
   // --- processing --------------------------------------------------------------------------------------------------
 
   #process(video) {
-    const again = () => this.#processAgain();
-    if (video.status === 'completed' || !video.job_id) return this.#ready();
-    if (video.status === 'failed') return this.#fail(video.error ?? {}, again);
-    this.row.progress(0);
-    this.#enter('processing');
-    this.#stopFollowing();
-    this.#stopFollowing = followJob(video.job_id, {
-      update: (job) => {
-        this.row.say(stageWords(job));
-        this.row.progress(job.progress ?? 0);
-        this.row.live(job.status === 'queued' ? '' : `${Math.floor(job.progress ?? 0)}%`);
+    const processing = new Processing(video.id, {
+      began: () => {
+        this.#enter('processing');
+        this.row.work({ percent: 0 });
       },
-      done: () => this.#steps(),
-      failed: (error) => {
-        this.#announce('failed');
+      update: (now) => this.row.work(now),
+      loggedOut: () => this.row.askToLogIn('You were logged out. Log in to see how far it is.'),
+      checking: () => this.#enter('checking'),
+      ready: (now) => this.#ready(now),
+      failed: (error, again) => {
+        if (error.code !== 'network') this.#announce('failed');
         this.#again = again;
-        if (error.code === 'cancelled') this.#enter('cancelled', { canRetry: true });
-        else this.#fail(error, again);
+        if (error.code !== 'cancelled') return this.#fail(error, again);
+        this.#enter('cancelled', { canRetry: true });
       },
     });
+    processing.follow(video);
   }
 
-  /** The first look is done; the steps it led to are jobs of their own, and the video knows when all are. */
-  async #steps() {
-    const video = await call('GET', `/api/videos/${this.#videoId}`).catch((error) => (passes(error) ? null : { status: 'failed', error }));
-    if (this.state !== 'processing') return;
-    if (video && video.status !== 'processing') return this.#process(video);
-    if (video?.phase) this.row.say(stageWords({ stage: video.phase }));
-    this.row.live();
-    setTimeout(() => this.#steps(), STEPS_MS);
-  }
-
-  async #processAgain() {
-    this.#enter('checking');
-    try {
-      this.#process(await call('POST', `/api/videos/${this.#videoId}/retry`));
-    } catch (error) {
-      this.#fail(error, () => this.#processAgain());
-    }
-  }
-
-  async #ready() {
+  #ready(video) {
     this.#enter('ready');
     this.#announce('completed');
-    try {
-      const video = await call('GET', `/api/videos/${this.#videoId}`);
-      if (video.poster_url) this.row.picture(video.poster_url);
-      this.row.facts(video);
-    } catch {
-      // Only the picture is missing; the video is there, and its link works.
-    }
+    if (video.poster_url) this.row.picture(video.poster_url);
+    this.row.facts(video);
   }
 
   // --- the row -----------------------------------------------------------------------------------------------------
 
   #enter(state, options) {
+    if (this.#drawing) this.#draw();
     this.state = state;
-    this.row.state(state, { canPause: Boolean(this.#delivery?.upload?.part_size), ...options });
+    this.row.state(state, { canPause: Boolean(this.#delivery?.upload), ...options });
     this.changed();
   }
 
@@ -345,7 +374,6 @@ export class Upload {
     this.#again = again;
     this.#enter('failed', { canRetry: words.retry });
     this.row.error(words, error.code);
-    if (error.status === 401) document.dispatchEvent(new CustomEvent('upload:logged-out'));
   }
 
   // --- title, description, project ---------------------------------------------------------------------------------
@@ -355,20 +383,14 @@ export class Upload {
     return { title: title || titleFrom(this.name), description, ...(project && !this.#videoId ? { project_id: project } : {}) };
   }
 
-  /** Send what was typed since the last time; before the video exists this browser keeps it for the confirmation. */
-  async #edited() {
-    if (!this.#videoId) return;
-    const { title, description } = this.#edit();
-    if (title === this.#sentEdit?.title && description === this.#sentEdit?.description) return;
-    this.#sentEdit = { title, description };
-    try {
-      await call('PATCH', `/api/videos/${this.#videoId}`, { title, description });
-      this.row.saved('Saved');
-      this.#announce('edited');
-    } catch (error) {
-      this.#sentEdit = null;
-      this.row.saved(`Not saved. ${this.#words(error).what}`);
-    }
+  #typed() {
+    if (this.#delivery) this.#delivery.typed();
+    else if (this.unfinished) remember(this.unfinished.id, this.#edit());
+  }
+
+  /** Before the video exists, what is typed goes with the confirmation. */
+  #edited() {
+    this.#texts?.send(this.#edit());
   }
 
   #announce(status) {

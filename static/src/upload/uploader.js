@@ -2,12 +2,15 @@
 import { toast } from '../ui/toasts.js';
 import { call } from './api.js';
 import { looksOf } from './checks.js';
+import { getReady } from './delivery.js';
 import { Turns } from './turns.js';
-import { answerTabs, inOtherTabs, isOurs } from './unfinished.js';
+import { answerTabs, forget, inOtherTabs, isOurs, ours } from './unfinished.js';
 import { Upload } from './upload.js';
 
 const FILES_AT_ONCE = 3;
 const TICK_MS = 500;
+// A file that is chosen before it is known what another visit left waits so long for that.
+const FIND_MS = 2_000;
 
 /**
  * Bring an element made by `videos/_uploader.html` to life.
@@ -22,7 +25,7 @@ class Uploader {
   #uploads = [];
   #turns = new Turns(FILES_AT_ONCE);
   #batch = new Set();
-  #finding = false;
+  #finding = null;
   #pageTitle = document.title;
 
   constructor(root) {
@@ -32,14 +35,16 @@ class Uploader {
     const { types, maxBytes, formats, multipartBytes, fingerprinter } = root.dataset;
     this.rules = { types: JSON.parse(types), maxBytes: Number(maxBytes), formats, multipartBytes: Number(multipartBytes), fingerprinter };
     this.#listen();
-    answerTabs(() => this.#uploads.filter((upload) => upload.isSending).map((upload) => upload.uploadId).filter(Boolean));
+    answerTabs(() => this.#uploads.filter((upload) => upload.isSending).map((upload) => upload.uploadId));
     this.#findUnfinished();
   }
 
   /** Take files: those that an unfinished upload waits for go on, the others are checked and start. */
-  async add(files) {
+  async add(list) {
+    const files = [...list]; // a picker that is emptied empties its list
+    await Promise.race([this.#finding, new Promise((resolve) => setTimeout(resolve, FIND_MS))]);
     const known = new Set(this.#uploads.filter((upload) => upload.file && !upload.isEnded).map((upload) => looksOf(upload.file)));
-    for (const file of [...files]) {
+    for (const file of files) {
       if (known.has(looksOf(file))) {
         toast({ message: `“${file.name}” is in the list already.` });
         continue;
@@ -74,30 +79,56 @@ class Uploader {
 
   // --- what another visit left -------------------------------------------------------------------------------------
 
-  async #findUnfinished() {
-    if (this.#finding) return;
-    this.#finding = true;
-    const [{ uploads }, elsewhere] = await Promise.all([
-      call('GET', '/api/uploads?state=open').catch(() => ({ uploads: [] })),
-      inOtherTabs(),
-    ]);
-    for (const { id, multipart } of uploads) {
-      if (this.#uploads.some((upload) => upload.uploadId === id) || elsewhere.has(id) || !(multipart || isOurs(id))) continue;
-      const unfinished = await call('GET', `/api/uploads/${id}`).catch(() => null);
-      if (unfinished) this.#show(new Upload({ ...this.#shared, unfinished })).showUnfinished();
+  #findUnfinished() {
+    this.#finding ??= this.#find().finally(() => (this.#finding = null));
+  }
+
+  async #find() {
+    const [open, elsewhere] = await Promise.all([call('GET', '/api/uploads?state=open').catch(() => null), inOtherTabs()]);
+    this.#sayElsewhere(elsewhere.count);
+    if (!open) return; // looked for again when somebody comes back to this tab
+    const listed = open.uploads.filter(({ id, multipart }) => multipart || isOurs(id)).map(({ id }) => id);
+    for (const id of new Set([...listed, ...ours()])) {
+      if (elsewhere.ids.has(id) || this.#uploads.some((upload) => id === upload.uploadId || id === upload.uploadedAs)) continue;
+      await this.#showLeft(id);
     }
-    this.#finding = false;
     this.#sumUp();
+  }
+
+  /** An upload that another visit began: it waits for its file, or arrived while nobody looked. */
+  async #showLeft(id) {
+    let unfinished;
+    try {
+      unfinished = await call('GET', `/api/uploads/${id}`);
+    } catch (error) {
+      if (error.status === 404) forget(id);
+      return;
+    }
+    if (['cancelled', 'expired', 'failed'].includes(unfinished.state)) return forget(id);
+    const upload = this.#show(new Upload({ ...this.#shared, unfinished }));
+    if (unfinished.state === 'completed') upload.showArrived();
+    else upload.showUnfinished();
+  }
+
+  #sayElsewhere(count) {
+    const place = this.root.querySelector('[data-elsewhere]');
+    if (!place) return;
+    place.hidden = !count;
+    place.textContent = count === 1 ? 'An upload is on its way in another tab.' : `${count} uploads are on their way in another tab.`;
   }
 
   #listen() {
     const picker = this.root.querySelector('input[type="file"]');
+    if (picker) getReady(this.rules); // the page for uploads; others get ready when a file is dragged over them
     picker?.addEventListener('change', () => {
       this.add(picker.files);
       picker.value = ''; // so that choosing the same file again is a change
     });
     this.root.querySelector('[data-clear]')?.addEventListener('click', () => {
-      for (const upload of this.#uploads.filter((one) => one.isEnded && !one.canGoOn)) this.#remove(upload);
+      for (const upload of this.#uploads.filter((one) => one.isEnded && !one.canGoOn)) {
+        upload.leave();
+        this.#remove(upload);
+      }
     });
     const tray = this.root.querySelector('[data-fold-tray]');
     tray?.addEventListener('click', () => {
@@ -117,9 +148,10 @@ class Uploader {
     window.addEventListener('beforeunload', (event) => {
       if (this.#uploads.some((upload) => upload.isSending)) event.preventDefault();
     });
-    document.addEventListener('upload:logged-out', () => {
-      const others = this.#uploads.some((upload) => upload.isSending || upload.state === 'processing');
-      if (!others) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+    // A page that looks for news by itself would go to the login; the files that are on their way would be lost with it.
+    document.addEventListener('htmx:beforeOnLoad', (event) => {
+      const toLogin = event.detail.xhr.getResponseHeader('HX-Redirect')?.startsWith('/login');
+      if (toLogin && this.#uploads.some((upload) => upload.isSending)) event.preventDefault();
     });
     setInterval(() => this.#uploads.forEach((upload) => upload.tick()), TICK_MS);
   }
@@ -132,6 +164,7 @@ class Uploader {
     window.addEventListener('dragenter', (event) => {
       if (!hasFiles(event)) return;
       depth += 1;
+      if (depth === 1) getReady(this.rules);
       over(true);
     });
     window.addEventListener('dragleave', (event) => {
@@ -165,14 +198,21 @@ class Uploader {
   /** The head of the list and the browser's title. */
   #sumUp() {
     const all = this.#uploads;
-    this.root.querySelector('[data-list]').hidden = all.length === 0;
+    const left = all.filter((upload) => upload.state === 'unfinished').length;
+    const line = document.querySelector('[data-unfinished]');
+    if (line) {
+      line.hidden = left === 0;
+      line.querySelector('span').textContent = `${left} ${left === 1 ? 'upload' : 'uploads'} not finished`;
+    }
+    // Where a line says so, what waits for its file needs no tray.
+    this.root.querySelector('[data-list]').hidden = all.length === (line ? left : 0);
     this.root.querySelector('[data-drop-zone]')?.classList.toggle('has-files', all.length > 0);
     const clear = this.root.querySelector('[data-clear]');
     if (clear) clear.hidden = !all.some((upload) => upload.isEnded && !upload.canGoOn);
 
     const count = (...states) => all.filter((upload) => states.includes(upload.state)).length;
     const parts = [
-      [count('preparing', 'uploading', 'checking', 'offline'), 'uploading'],
+      [count('preparing', 'uploading', 'checking', 'offline', 'loggedout'), 'uploading'],
       [count('paused'), 'paused'],
       [count('unfinished'), 'not finished'],
       [count('processing'), 'processing'],

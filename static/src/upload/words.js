@@ -6,6 +6,7 @@ export const STATES = {
   uploading: { word: 'Uploading', icon: 'arrow-up' },
   paused: { word: 'Paused', icon: 'pause' },
   offline: { word: 'No connection', icon: 'wifi-off' },
+  loggedout: { word: 'Logged out', icon: 'lock' },
   unfinished: { word: 'Not finished', icon: 'circle-dashed' },
   checking: { word: 'Checking', icon: 'scan-search' },
   processing: { word: 'Processing', icon: 'loader-circle' },
@@ -14,26 +15,6 @@ export const STATES = {
   refused: { word: 'Not uploaded', icon: 'circle-alert' },
   cancelled: { word: 'Cancelled', icon: 'circle-slash' },
 };
-
-// The same words as the server's pages (backend/videos/words.py, backend/jobs/words.py).
-const STAGES = {
-  probe: 'Reading metadata',
-  poster: 'Making the poster',
-  preview: 'Making the preview',
-  remux: 'Repacking for browsers',
-  transcode: 'Converting for browsers',
-  ladder: 'Making sizes for streaming',
-  store: 'Storing the result',
-};
-
-/** What a job is doing, as a person says it. */
-export function stageWords(job) {
-  if (job.status === 'queued') {
-    if (job.waiting_for) return job.waiting_for === 'paused' ? 'Waiting: processing is paused' : 'Waiting for a worker';
-    return job.queue_position ? `${job.queue_position} ahead in the queue` : 'Next in the queue';
-  }
-  return STAGES[job.stage] ?? (job.stage ? 'Working' : 'Starting');
-}
 
 /** Bytes in decimal units: 812 bytes, 4.2 MB, 1.35 GB. */
 export function size(bytes) {
@@ -104,7 +85,7 @@ export function problem(error, { formats, maxBytes, file, format, declared }) {
       return { what: 'What arrived is not the whole file.', why: 'Something was lost on the way. “Try again” sends what is missing.', retry: true };
     case 'unauthenticated':
     case 'session_revoked':
-      return { what: 'You are logged out.', why: 'Log in again in another tab, then try again here; this list stays.', retry: true };
+      return { what: 'You were logged out.', why: 'Log in to go on. What you typed is kept.', retry: true };
     case 'storage_unavailable':
       return { what: 'The storage does not answer.', why: 'That is on our side. Try again in a moment.', retry: true };
     case 'validation_failed':

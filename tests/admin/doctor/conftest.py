@@ -26,6 +26,11 @@ def as_new() -> Iterator[None]:
     capabilities.forget()
 
 
+@pytest.fixture(autouse=True)
+def time_enough() -> None:
+    """Instead of the one for all admin tests, with which changed settings would outlive what looks at the storage."""
+
+
 @pytest.fixture
 async def examine(app: FastAPI, clean: None) -> AsyncIterator[Examine]:
     """Runs one check, as the doctor does. Whatever it found, nothing of it stays in the storage."""

@@ -1,5 +1,6 @@
 """The doctor's page in a real browser: what is well is folded, and what the browser alone can notice is shown."""
 
+import asyncio
 import subprocess
 import sys
 import time
@@ -48,6 +49,7 @@ async def front(stack: Stack, files: Proxy, tmp_path_factory: pytest.TempPathFac
                 except httpx.TransportError:
                     pass
                 assert time.monotonic() < deadline, log.read_text()
+                await asyncio.sleep(0.1)
             yield proxy
     finally:
         web.terminate()
@@ -58,7 +60,7 @@ async def front(stack: Stack, files: Proxy, tmp_path_factory: pytest.TempPathFac
 async def page(chromium: Browser, front: Proxy, files: Proxy, clean: None) -> AsyncIterator[Page]:
     """The installation's first account, who is its administrator. Misconfigured servers fill the console."""
     async with visit(chromium, front.url, strict=False) as visitor:
-        await visitor.register()
+        await visitor.join()
         yield visitor.page
     files.answer = files.ask = None
     front.answer = front.ask = None

@@ -18,7 +18,7 @@ def test_every_check_has_a_name_of_its_own_and_says_what_it_tries() -> None:
 
 
 async def hang(visit: Visit) -> Finding:
-    await asyncio.sleep(60)
+    await asyncio.sleep(600)
     raise AssertionError
 
 
@@ -43,7 +43,7 @@ async def test_a_check_that_hangs_or_breaks_fails_alone(examine: Examine) -> Non
     began = time.monotonic()
     async with visiting() as visit:
         found = await run_all(checks, visit)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     states = [State.FAILED, State.FAILED, State.FAILED, State.SKIPPED, State.OK]
     assert [finding.state for finding in found] == states
     assert [finding.name for finding in found] == ["hang", "broken", "torn", "useless", "well"]
@@ -54,17 +54,18 @@ async def test_a_check_that_hangs_or_breaks_fails_alone(examine: Examine) -> Non
 
 
 async def test_what_is_shared_is_asked_once_also_by_those_who_give_up(examine: Examine) -> None:
-    asked = 0
+    asked, go = 0, asyncio.Event()
 
     async def slowly() -> int:
         nonlocal asked
         asked += 1
-        await asyncio.sleep(0.3)
+        await go.wait()
         return asked
 
     async with visiting() as visit:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(visit.shared("slow", slowly), 0.05)
+        go.set()
         assert tuple(await asyncio.gather(visit.shared("slow", slowly), visit.shared("slow", slowly))) == (1, 1)
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from typing import Any
 
+import httpx
 import pytest
 
 from backend.local.stack import Stack
@@ -37,7 +38,8 @@ def test_each_check_is_a_line_and_what_fails_is_followed_by_its_fix(stack: Stack
     done = doctor(stack, PUBLIC_URL="http://127.0.0.1:9")
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("ok        Database: The database answers. PostgreSQL ")
+    assert lines[0] == "Tried with the settings of this command, on this machine."
+    assert lines[1].startswith("ok        Database: The database answers. PostgreSQL ")
     at = next(
         number for number, line in enumerate(lines) if line.startswith("failed    Pages: The address leads here.")
     )
@@ -78,3 +80,16 @@ def test_an_address_that_cannot_be_one_is_told_in_two_lines(name: str, stack: St
     assert (done.returncode, done.stderr) == (1, "")
     assert name in done.stdout
     assert len(done.stdout.splitlines()) == 2
+
+
+def test_a_server_that_was_started_otherwise_is_pointed_out_on_top_and_nothing_secret_is_told(
+    stack: Stack, live: Live, clean: None
+) -> None:
+    secret = "only-this-command-knows-it"
+    done = doctor(stack, PUBLIC_URL=live.url, MAX_UPLOAD_SIZE_MB="1", METRICS_TOKEN=secret)
+    lines = done.stdout.splitlines()
+    assert "other values of MAX_UPLOAD_SIZE_MB, METRICS_TOKEN" in lines[1]
+    assert lines[1].startswith(f"But: The server at {live.url}")
+    assert secret not in done.stdout
+    told = httpx.get(f"{live.url}/api/admin/doctor/settings")
+    assert told.status_code == 403, "digests are for who has the SECRET_KEY"

@@ -25,9 +25,11 @@ async def front(live: Live, examine: Examine, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_proxy_that_passes_streams_on_is_well(examine: Examine, front: Proxy) -> None:
-    for check in checks.CHECKS:
+    for check in set(checks.CHECKS) - {checks.same_settings}:
         found = await examine(check)
         assert (found.state, found.fix) == (State.OK, ""), found
+    found = await examine(checks.same_settings)
+    assert (found.state, "other values of PUBLIC_URL: " in found.words) == (State.WARNING, True), "it is the proxy's"
 
 
 async def test_a_proxy_that_buffers_streams(examine: Examine, front: Proxy) -> None:
@@ -35,6 +37,17 @@ async def test_a_proxy_that_buffers_streams(examine: Examine, front: Proxy) -> N
     found = await examine(checks.streams_flow)
     assert (found.state, "proxy_buffering off" in found.fix) == (State.FAILED, True)
     assert (await examine(checks.leads_here)).state is State.OK
+
+
+async def test_a_server_that_was_started_with_other_settings(
+    examine: Examine, front: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front.answer = lambda request, answer: Response('{"NO_SUCH_SETTING": "0", "S3_BUCKET": "0"}')
+    assert (await examine(checks.same_settings)).state is State.SKIPPED, "no server of ours answers"
+    front.answer = None
+    monkeypatch.setattr(settings, "max_upload_size_mb", 1)
+    found = await examine(checks.same_settings)
+    assert (found.state, "MAX_UPLOAD_SIZE_MB, PUBLIC_URL: " in found.words) == (State.WARNING, True), found
 
 
 async def test_an_address_that_leads_to_something_else(examine: Examine, front: Proxy) -> None:

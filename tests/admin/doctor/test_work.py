@@ -155,9 +155,29 @@ async def test_an_ffmpeg_without_tone_mapping(examine: Examine, path: Path) -> N
     assert (found.state, "zscale (filter)" in found.words) == (State.WARNING, True)
 
 
+async def test_the_encoder_of_the_settings_is_tried_on_some_frames(
+    examine: Examine, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = await examine(checks.encoder)
+    assert (found.state, found.words) == (State.OK, "libx264 encodes, in software.")
+    devices = {"h264_nvenc": "/dev/nvidiactl", "h264_vaapi": "/dev/dri", "h264_qsv": "/dev/dri"}
+    for name in (name for name, device in devices.items() if not Path(device).exists()):
+        monkeypatch.setattr(settings, "video_encoder", name)
+        found = await examine(checks.encoder)
+        assert (found.state, "leave VIDEO_ENCODER out" in found.fix) == (State.WARNING, True), found
+        assert f"VIDEO_ENCODER={name} does not work" in found.words
+        assert found.detail
+    monkeypatch.setattr(settings, "video_encoder", "libx264")
+    fake(path, "ffmpeg", "echo 'Unknown encoder' >&2; exit 1")
+    monkeypatch.setattr(settings, "sandbox", "none")
+    found = await examine(checks.encoder)
+    assert (found.state, found.detail) == (State.FAILED, "Unknown encoder")
+
+
 def test_the_wall_around_media_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     none = SandboxReport("none", "bubblewrap is not installed (Debian's package: bubblewrap).")
-    assert checks.judge_sandbox(SandboxReport("bwrap", "")).state is State.OK
+    found = checks.judge_sandbox(SandboxReport("bwrap", ""))
+    assert (found.state, "shares this machine's network" in found.words) == (State.OK, True)
     monkeypatch.setattr(settings, "sandbox", "auto")
     found = checks.judge_sandbox(none)
     assert (found.state, "user.max_user_namespaces" in found.fix) == (State.WARNING, True)

@@ -287,7 +287,7 @@ class Listening:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def hears(self, times: int, seconds: float = 30) -> None:
+    async def hears(self, times: int, seconds: float = 60) -> None:
         async with asyncio.timeout(seconds):
             while self.ended < times:
                 assert self._task is None or not self._task.done(), self._task
@@ -308,7 +308,7 @@ async def listening() -> AsyncIterator[Callable[..., Listening]]:
         await each.stop()
 
 
-async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not await holds():
             await asyncio.sleep(0.05)

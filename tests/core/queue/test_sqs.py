@@ -36,12 +36,12 @@ async def test_a_ring_may_hold_more_than_we_know(sqs_bells: SqsBells, listening:
 
 async def test_a_ring_that_takes_long_to_answer_is_kept_from_others(sqs_bells: SqsBells, listening: Listen) -> None:
     queue = await sqs_bells.queue()
-    slow = listening(lambda: asyncio.sleep(6)).start(sqs_bells.make(visibility_seconds=2), queue)
+    slow = listening(lambda: asyncio.sleep(9)).start(sqs_bells.make(visibility_seconds=4), queue)
     await sqs_bells.make().ring(uuid.uuid4(), queue)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not slow.begun:
             await asyncio.sleep(0.02)
-    other = listening().start(sqs_bells.make(visibility_seconds=2), queue)
+    other = listening().start(sqs_bells.make(visibility_seconds=4), queue)
     await slow.hears(1)
     await empty(sqs_bells, queue)
     assert (slow.begun, other.begun) == (1, 0)
@@ -62,7 +62,7 @@ async def test_a_listener_that_stops_gives_its_ring_back_at_once(sqs_bells: SqsB
     queue = await sqs_bells.queue()
     first = listening(lambda: asyncio.sleep(3600)).start(sqs_bells.make(visibility_seconds=600), queue)
     await sqs_bells.make().ring(uuid.uuid4(), queue)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not first.begun:
             await asyncio.sleep(0.02)
     await first.stop()
