@@ -7,11 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from backend.jobs.words import STAGES
-from backend.videos import words as _video_words  # adds the stages of videos to STAGES
-
-assert _video_words
-
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "static" / "dist"
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
@@ -119,10 +114,3 @@ def test_every_package_is_pinned_to_one_version() -> None:
     package = json.loads((ROOT / "package.json").read_text())
     for name, version in {**package.get("dependencies", {}), **package.get("devDependencies", {})}.items():
         assert re.fullmatch(r"\d+\.\d+\.\d+", version), name
-
-
-def test_the_uploader_says_the_stages_of_processing_in_the_words_of_the_pages() -> None:
-    text = (ROOT / "static/src/upload/words.js").read_text()
-    block = re.search(r"const STAGES = \{(.*?)\};", text, re.S)
-    assert block
-    assert dict(re.findall(r"(\w+): '([^']+)'", block[1])) == STAGES

@@ -1,6 +1,7 @@
 """A listener that takes a ring and never answers it; started and killed by the tests. Its argument is the queue."""
 
 import asyncio
+import signal
 import sys
 
 from backend.core.queue import Doorbell, make_doorbell
@@ -20,4 +21,6 @@ async def main(queue: str) -> None:
 
 
 if __name__ == "__main__":
+    # Shells start what runs in the background deaf to it, and their children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     asyncio.run(main(sys.argv[1]))
