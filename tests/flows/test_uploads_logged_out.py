@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from tests.flows.browser import PASSWORD, Visitor
 from tests.flows.uploading import MB, PICKER, Line, Sent, id_of, in_state, make_film, row_of, until_percent
@@ -23,20 +23,28 @@ async def log_in(page: Page, visitor: Visitor) -> None:
     await page.wait_for_url("**/upload")
 
 
+async def logged_out_on_the_way(
+    page: Page, visitor: Visitor, film: Path, *, mb_s: float, percent: int, title: str
+) -> tuple[Locator, Line]:
+    """A file on a slow line whose sender's session ends so far in; its title is typed after that."""
+    await visitor.open("/upload")
+    line = await Line.of(page)
+    await line.set(upload_mb_s=mb_s)
+    await page.locator(PICKER).set_input_files(film)
+    row = row_of(page, film)
+    await until_percent(row, percent)
+    await page.context.clear_cookies()
+    await row.get_by_label("Title of").fill(title)
+    return row, line
+
+
 def without_refusals(visitor: Visitor) -> None:
     visitor.complaints[:] = [text for text in visitor.complaints if "401" not in text]
 
 
 async def test_what_is_on_its_way_arrives_and_is_named_after_the_login(visitor: Visitor, clip: Path) -> None:
     page = visitor.page
-    await visitor.open("/upload")
-    line = await Line.of(page)
-    await line.set(upload_mb_s=0.2)
-    await page.locator(PICKER).set_input_files(clip)
-    row = row_of(page, clip)
-    await until_percent(row, 30)
-    await page.context.clear_cookies()
-    await row.get_by_label("Title of").fill("Sent by nobody")
+    row, line = await logged_out_on_the_way(page, visitor, clip, mb_s=0.2, percent=30, title="Sent by nobody")
     await line.set()
     await in_state(row, "loggedout")
     await expect(row).to_contain_text(LOGGED_OUT)
@@ -79,15 +87,8 @@ async def test_parts_travel_on_and_the_row_is_there_with_its_text_after_the_logi
 ) -> None:
     page = visitor.page
     film = make_film(tmp_path / "long.mp4", clip, 70 * MB)
-    await visitor.open("/upload")
     sent = Sent(page)
-    line = await Line.of(page)
-    await line.set(upload_mb_s=8)
-    await page.locator(PICKER).set_input_files(film)
-    row = row_of(page, film)
-    await until_percent(row, 10)
-    await page.context.clear_cookies()
-    await row.get_by_label("Title of").fill("Typed by nobody")
+    row, _ = await logged_out_on_the_way(page, visitor, film, mb_s=8, percent=10, title="Typed by nobody")
     await in_state(row, "loggedout", 60)
     assert set(sent.numbers) == {1, 2, 3, 4, 5}, "what was signed is sent"
 
@@ -109,14 +110,7 @@ async def test_an_unfinished_row_keeps_what_the_server_was_not_told(
 ) -> None:
     page = visitor.page
     film = make_film(tmp_path / "long.mp4", clip, 70 * MB)
-    await visitor.open("/upload")
-    line = await Line.of(page)
-    await line.set(upload_mb_s=8)
-    await page.locator(PICKER).set_input_files(film)
-    row = row_of(page, film)
-    await until_percent(row, 10)
-    await page.context.clear_cookies()
-    await row.get_by_label("Title of").fill("Half of it")
+    await logged_out_on_the_way(page, visitor, film, mb_s=8, percent=10, title="Half of it")
     await page.close(run_before_unload=False)
     visitor.page = page = await page.context.new_page()
     await visitor.open("/login?next=/upload")
