@@ -55,6 +55,8 @@ BARE = """async ({ addresses, partSize, atOnce }) => {
   return (performance.now() - began) / 1000;
 }"""
 AT_ONCE = 4  # as the page's own sender
+#: Nobody chooses a file in the quarter of a second in which the page asks other tabs what they are sending.
+CHOOSING_MS = 1_000
 
 
 async def upload(folder: Path, film: Path, rounds: int, say: Callable[[str], None]) -> None:
@@ -145,6 +147,7 @@ def change_the_end(film: Path) -> None:
 async def send_by_page(page: Page, url: str, film: Path) -> float:
     """Seconds from choosing the file to its confirmation; the part that looks for duplicates included."""
     await page.goto(f"{url}/upload")
+    await page.wait_for_timeout(CHOOSING_MS)
     began = time.perf_counter()
     await page.locator('[data-drop-zone] input[type="file"]').set_input_files(film)
     # The page tells by itself: asking it again and again would take of the machine what the upload needs.

@@ -127,9 +127,17 @@ async def test_a_part_may_be_sent_again_before_the_end(user: Person) -> None:
 
 @pytest.mark.parametrize(
     ("size", "part_mib"),
-    [(1, 5), (5 * MIB, 5), (50_000 * MIB, 5), (50_000 * MIB + 1, 6), (5 * 1024 * 1024 * MIB, 525)],
+    [
+        (1, 5),
+        (80 * MIB, 5),
+        (80 * MIB + 1, 6),
+        (1024 * MIB, 64),
+        (640_000 * MIB, 64),
+        (640_000 * MIB + 1, 65),
+        (5 * 1024 * 1024 * MIB, 525),
+    ],
 )
-def test_parts_are_as_small_as_ten_thousand_of_them_allow(size: int, part_mib: int) -> None:
+def test_large_files_have_larger_parts_but_none_too_large_for_common_proxies(size: int, part_mib: int) -> None:
     assert part_size_for(size) == part_mib * MIB
     assert -(-size // part_size_for(size)) <= 10_000
 

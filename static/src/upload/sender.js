@@ -3,7 +3,10 @@
 import { ApiError } from './api.js';
 import { isLoggedOut, nextTry, passes } from './network.js';
 
+// A part that takes longer than this says that the line is full: fewer are under way then, so that a cut loses less.
 const AT_ONCE = 4;
+const AT_ONCE_SLOW = 2;
+const QUICK_MS = 10_000;
 const SIGN_AHEAD = 16;
 const EARLY_MS = 15_000;
 // A connection that died without a word (a laptop that slept, another Wi-Fi) sends nothing and fails never.
@@ -15,13 +18,14 @@ const BARREN = 5;
 
 export class Sender {
   #todo = [];
-  #sending = new Map(); // number → {bytes, started, stop}
+  #sending = new Map(); // number → {bytes, started: when, stop}
   #done = new Set();
   #addresses = new Map(); // number → {url, headers, until}
   #signing = null;
   #refusals = new Map();
   #barren = 0;
   #moved = 0;
+  #atOnce = AT_ONCE_SLOW; // until the first part has shown what the line can do
   #work = null; // an AbortController while it works; none while it is paused or over
   #resting = null; // the signal of the work that waits for its next try
 
@@ -96,18 +100,17 @@ export class Sender {
 
   #next() {
     if (this.#done.size === this.partCount) return this.#end(() => this.on.sent());
-    while (this.#todo.length && this.#sending.size < AT_ONCE) this.#send(this.#todo.shift());
+    while (this.#todo.length && this.#sending.size < this.#atOnce) this.#send(this.#todo.shift());
     this.#signAhead();
   }
 
   #send(number) {
     const from = (number - 1) * this.partSize;
-    const entry = { bytes: 0, started: false, stop() {} };
+    const entry = { bytes: 0, started: 0, stop() {} };
     this.#sending.set(number, entry);
     entry.stop = this.transfers.add(this.partCount === 1 ? this.file : this.file.slice(from, from + this.partSize), this.contentType, {
       address: () => {
-        entry.started = true;
-        this.#moved = performance.now();
+        this.#moved = entry.started = performance.now();
         return this.#address(number);
       },
       progress: (bytes) => {
@@ -115,6 +118,7 @@ export class Sender {
         this.#report();
       },
       sent: () => {
+        this.#atOnce = performance.now() - entry.started < QUICK_MS ? AT_ONCE : AT_ONCE_SLOW;
         this.#sending.delete(number);
         this.#barren = 0;
         this.#refusals.delete(number);
