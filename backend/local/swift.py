@@ -53,7 +53,7 @@ disk_chunk_size = {chunk}
 
 PROXY = """
 [pipeline:main]
-pipeline = nosniff catch_errors gatekeeper cache s3api tempauth bulk slo dlo proxy-server
+pipeline = nosniff origins catch_errors gatekeeper cache s3api tempauth bulk slo dlo proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 allow_account_management = true
@@ -67,6 +67,9 @@ cors_allow_origin = {origins}
 cors_expose_headers = ETag
 [filter:nosniff]
 paste.filter_factory = backend.local.swift_parts:nosniff_factory
+[filter:origins]
+paste.filter_factory = backend.local.swift_parts:origins_factory
+origins = {origins}
 [filter:catch_errors]
 use = egg:swift#catch_errors
 [filter:gatekeeper]

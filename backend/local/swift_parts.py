@@ -1,4 +1,4 @@
-"""What Swift loads by name from its configuration: a small cache, a header for every answer, and a log handler.
+"""What Swift loads by name from its configuration: a small cache, headers for every answer, and a log handler.
 
 Kept apart from `swift_server`, which runs as `__main__`, so that these are never imported twice.
 """
@@ -84,6 +84,31 @@ def nosniff_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[
         def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
             def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
                 return start_response(status, [*headers, ("X-Content-Type-Options", "nosniff")], *more)
+
+            return app(environ, start)
+
+        return answer
+
+    return put_in_front
+
+
+def origins_factory(global_conf: dict[str, str], *, origins: str, **local_conf: str) -> Callable[[App], App]:
+    """A paste filter that lets the pages of `origins` read every answer.
+
+    Swift itself allows that only where the object's server was asked: what is refused before, as an address that has
+    expired, would look like a broken line to a page.
+    """
+    ours = set(origins.split(", "))
+
+    def put_in_front(app: App) -> App:
+        def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+            origin = environ.get("HTTP_ORIGIN")
+
+            def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+                names = {name.lower() for name, _ in headers}
+                if (origin in ours or (origin and "*" in ours)) and "access-control-allow-origin" not in names:
+                    headers = [*headers, ("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
+                return start_response(status, headers, *more)
 
             return app(environ, start)
 

@@ -24,11 +24,11 @@ from backend.videos.refusals import PartsInvalid, UploadExpired, UploadMissing
 _MIB = 1024 * 1024
 #: No S3 takes more.
 MOST_PARTS = 10_000
-#: A file comes in about this many parts while they are not larger than `_LARGE_BYTES`. Each part costs a request and a
-#: write to the end of the disk (16 MiB: 0.76 of `curl -T`, 64 MiB: 0.89); a cut line loses those that are under way,
-#: and common proxies take 100 MB at most.
+#: A file comes in about this many parts, none larger than `UPLOAD_PART_SIZE_MB` as long as 10,000 of them do. Each part
+#: costs a request and a write to the end of the disk (16 MiB: 0.76 of `curl -T`, 64 MiB: 0.89); a cut line loses those
+#: that are under way, and proxies take only so much in one request, common ones 100 MB.
 _AIMED_PARTS = 16
-_LARGE_BYTES = 64 * _MIB
+_SMALL_BYTES = 16 * _MIB
 _MOST_NAMED = 10
 
 
@@ -42,10 +42,10 @@ class SignedPart:
 
 
 def part_size_for(size_bytes: int) -> int:
-    """The size of every part but the last, in bytes: whole MiB, `UPLOAD_PART_SIZE_MB` or, of a large file, more."""
-    wanted = min(-(-size_bytes // _AIMED_PARTS), _LARGE_BYTES)
+    """The size of every part but the last, in bytes: whole MiB, more for larger files."""
+    wanted = min(max(-(-size_bytes // _AIMED_PARTS), _SMALL_BYTES), settings.upload_part_size_mb * _MIB)
     needed = -(-size_bytes // MOST_PARTS)
-    return max(settings.upload_part_size_mb, -(-max(wanted, needed) // _MIB)) * _MIB
+    return -(-max(wanted, needed) // _MIB) * _MIB
 
 
 def bytes_of(upload: Upload, number: int) -> int:

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Locator, Page, Route, expect
+from playwright.async_api import Locator, Page, Request, Route, expect
 
 from tests.flows.browser import Visitor
 from tests.flows.uploading import MB, PICKER, Line, in_state, make_film, row_of, until_percent
@@ -18,6 +19,25 @@ CORS = {
     "Access-Control-Expose-Headers": "ETag, x-amz-error-code",
     "Content-Type": "application/xml",
 }
+
+
+#: The first two parts are cut on their way, as by a line that breaks: the browser's network cannot be told to.
+CUT_TWO = """(() => {
+  const { send } = XMLHttpRequest.prototype;
+  let left = 2;
+  XMLHttpRequest.prototype.send = function (body) {
+    if (body instanceof Blob && left-- > 0) {
+      this.upload.addEventListener('progress', ({ loaded }) => {
+        const { onerror } = this;
+        if (loaded < 2e6 || !onerror) return;
+        this.onload = this.onerror = null;
+        this.abort();
+        onerror.call(this);
+      });
+    }
+    return send.call(this, body);
+  };
+})()"""
 
 
 @pytest.fixture
@@ -114,6 +134,31 @@ async def test_an_address_that_expired_is_signed_again(
     visitor.complaints[:] = [text for text in visitor.complaints if "403" not in text]
 
 
+async def test_an_address_that_ended_before_its_turn_is_replaced(visitor: Visitor, page: Page, clip: Path) -> None:
+    reserved: list[str] = []
+    lost: list[Route] = []
+
+    async def nearly_over(route: Route) -> None:
+        if reserved and not lost:  # the line breaks between giving the old one up and the new one
+            lost.append(route)
+            await route.abort()
+            return
+        answer = await route.fetch()
+        place = await answer.json()
+        reserved.append(place["upload_id"])
+        if len(reserved) == 1:
+            place |= {"expires_in": 5, "upload_url": place["upload_url"] + "0"}
+        await route.fulfill(response=answer, json=place)
+
+    await page.route("**/api/upload/presigned-url", nearly_over)
+    row = await choose(page, clip)
+    await in_state(row, "ready", 60)
+    assert (len(reserved), len(lost)) == (2, 1)
+    assert (await visitor.api("GET", f"/api/uploads/{reserved[0]}"))["state"] == "cancelled"
+    assert (await visitor.api("GET", "/api/videos"))["pagination"]["total"] == 1
+    visitor.complaints[:] = [text for text in visitor.complaints if "ERR_FAILED" not in text]
+
+
 async def test_an_upload_whose_time_is_over_starts_again(visitor: Visitor, page: Page, clip: Path) -> None:
     await page.route(to_storage, refusing(403, "AccessDenied"))
     await page.route("**/api/uploads/*", answering(410, "upload_expired", "The time for this upload is over."))
@@ -151,6 +196,34 @@ async def test_without_a_network_it_waits_and_goes_on_by_itself(
     await line.set()
     await in_state(row, "ready", 30)
     visitor.complaints[:] = [text for text in visitor.complaints if "ERR_INTERNET_DISCONNECTED" not in text]
+
+
+async def test_on_a_slow_line_that_was_cut_one_part_goes_at_a_time(page: Page, clip: Path, tmp_path: Path) -> None:
+    film = make_film(tmp_path / "cut.mp4", clip, 70 * MB)
+    under_way: set[Request] = set()
+    cut: list[Request] = []
+
+    def failed(request: Request) -> None:
+        under_way.discard(request)
+        cut.append(request)
+
+    page.on("request", lambda request: under_way.add(request) if request.method == "PUT" else None)
+    page.on("requestfinished", lambda request: under_way.discard(request))
+    page.on("requestfailed", failed)
+    await page.add_init_script(CUT_TWO)
+    await page.reload()
+    line = await Line.of(page)
+    await line.set(upload_mb_s=1)
+    row = await choose(page, film)
+    deadline = time.monotonic() + 60
+    while len(cut) < 4 or not under_way:  # twice by the line, and twice what Uppy begins again by itself
+        assert time.monotonic() < deadline, "it does not go on"
+        await asyncio.sleep(0.1)
+    for _ in range(20):
+        assert len(under_way) < 2
+        await asyncio.sleep(0.1)
+    await line.set()
+    await in_state(row, "ready", 60)
 
 
 async def test_a_storage_that_only_the_server_reaches_is_told_apart_from_a_lost_network(

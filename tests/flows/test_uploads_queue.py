@@ -123,6 +123,22 @@ async def test_more_files_than_travel_at_once_take_turns(visitor: Visitor, clip:
     await expect(page.locator('.up-row[data-state="ready"]')).to_have_count(4, timeout=30_000)
 
 
+async def test_a_file_behind_the_parts_of_others_says_so(visitor: Visitor, clip: Path, tmp_path: Path) -> None:
+    page = visitor.page
+    films = [make_film(tmp_path / f"reel_{n}.mp4", clip, 70 * MB, seed=n) for n in (1, 2)]
+    await visitor.open("/upload")
+    line = await Line.of(page)
+    await line.set(upload_mb_s=1)
+    await page.locator(PICKER).set_input_files(films)
+    for film in films:
+        await until_percent(row_of(page, film), 1)
+    await page.locator(PICKER).set_input_files(clip)
+    row = row_of(page, clip)
+    await expect(row).to_contain_text("Waits for the files before it")
+    await row_of(page, films[0]).get_by_role("button", name="Pause").click()
+    await in_state(row, "ready", 60)
+
+
 async def test_a_drop_on_the_library_uploads_in_its_corner(visitor: Visitor, clip: Path) -> None:
     page = visitor.page
     await visitor.open("/dashboard")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import stat
@@ -186,6 +187,20 @@ def test_only_our_pages_may_upload_across_origins(own_stack: Stack, origin: str)
     except urllib.error.HTTPError as error:
         allowed = error.headers["Access-Control-Allow-Origin"]
     assert allowed == (ORIGIN if origin == ORIGIN else None)
+
+
+@pytest.mark.parametrize("origin", [ORIGIN, "http://elsewhere.example"])
+def test_only_our_pages_may_read_why_the_storage_refuses(own_stack: Stack, origin: str) -> None:
+    parameters = {"Bucket": "dailies", "Key": "x.mp4", "ContentType": "video/mp4"}
+    url = s3_of(own_stack).generate_presigned_url("put_object", Params=parameters, ExpiresIn=60)
+    past = re.sub(r"X-Amz-Date=\d{8}", "X-Amz-Date=20200101", url)
+    for address in (past, url):
+        request = urllib.request.Request(address, data=b"x", method="PUT", headers={"Origin": origin})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=10)
+        assert refused.value.code == 403
+        allowed = refused.value.headers.get_all("Access-Control-Allow-Origin")
+        assert allowed == ([ORIGIN] if origin == ORIGIN else None)
 
 
 def test_every_server_listens_on_loopback_only(own_stack: Stack) -> None:

@@ -126,18 +126,25 @@ async def test_a_part_may_be_sent_again_before_the_end(user: Person) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "part_mib"),
+    ("size", "most_mib", "part_mib"),
     [
-        (1, 5),
-        (80 * MIB, 5),
-        (80 * MIB + 1, 6),
-        (1024 * MIB, 64),
-        (640_000 * MIB, 64),
-        (640_000 * MIB + 1, 65),
-        (5 * 1024 * 1024 * MIB, 525),
+        (1, 64, 16),
+        (256 * MIB, 64, 16),
+        (256 * MIB + 1, 64, 17),
+        (1024 * MIB, 64, 64),
+        (640_000 * MIB, 64, 64),
+        (640_000 * MIB + 1, 64, 65),
+        (5 * 1024 * 1024 * MIB, 64, 525),
+        (1, 8, 8),
+        (1024 * MIB, 8, 8),
+        (80_000 * MIB + 1, 8, 9),
+        (1024 * MIB, 512, 64),
     ],
 )
-def test_large_files_have_larger_parts_but_none_too_large_for_common_proxies(size: int, part_mib: int) -> None:
+def test_large_files_have_larger_parts_but_none_larger_than_proxies_are_said_to_take(
+    monkeypatch: pytest.MonkeyPatch, size: int, most_mib: int, part_mib: int
+) -> None:
+    monkeypatch.setattr(settings, "upload_part_size_mb", most_mib)
     assert part_size_for(size) == part_mib * MIB
     assert -(-size // part_size_for(size)) <= 10_000
 

@@ -1,11 +1,13 @@
 // Brings one file in: fingerprint, reserve a place, send, confirm. It knows nothing of the page; it tells what happens by `on`.
 import { ApiError, call } from './api.js';
 import { fingerprintOf, startFingerprinter } from './fingerprints.js';
-import { answered } from './network.js';
+import { answered, passes } from './network.js';
 import { Sender, readable } from './sender.js';
 import { forget, remember } from './unfinished.js';
 
 const TYPING_MS = 600;
+// An address that is over so soon is not begun with.
+const LATE_MS = 30_000;
 
 let transfers = null;
 
@@ -110,6 +112,11 @@ export class Delivery {
     this.#sender?.tick();
   }
 
+  /** Whether it waits for the parts of other files. */
+  get isQueued() {
+    return Boolean(this.#sender?.isQueued);
+  }
+
   /** Tell the server what is typed, now and then: it counts also when this page is closed before the end. */
   typed() {
     clearTimeout(this.#typing);
@@ -141,9 +148,9 @@ export class Delivery {
     return true;
   }
 
-  #reserve(edit) {
+  async #reserve(edit) {
     const { name: filename, size } = this.file;
-    return call('POST', '/api/upload/presigned-url', {
+    const upload = await call('POST', '/api/upload/presigned-url', {
       ...edit,
       filename,
       size,
@@ -151,6 +158,28 @@ export class Delivery {
       multipart: size > this.rules.multipartBytes,
       ...(this.fingerprint ? { checksum: this.fingerprint } : {}),
     });
+    return { ...upload, until: Date.now() + upload.expires_in * 1000 };
+  }
+
+  /** Sent whole there is one address, good for a while; the file may have waited longer than that for its turn. */
+  async #reserveAnew() {
+    const { signal } = this.#attempt;
+    const edit = this.edit();
+    const old = this.upload;
+    if (!old.isGone) await call('DELETE', `/api/uploads/${old.upload_id}`); // first, for it counts against the quota
+    old.isGone = true;
+    forget(old.upload_id);
+    const upload = await this.#reserve(edit).catch((error) => {
+      if (!passes(error) && !signal.aborted) this.upload = null;
+      throw error;
+    });
+    if (signal.aborted) {
+      this.#leave(upload);
+      throw new ApiError({ code: 'cancelled' });
+    }
+    this.upload = upload;
+    this.#saved = edit;
+    remember(upload.upload_id);
   }
 
   async #send(signal, arrived) {
@@ -176,16 +205,15 @@ export class Delivery {
   }
 
   async #sign(numbers) {
-    const { upload } = this;
-    if (upload.part_size) return call('POST', `/api/uploads/${upload.upload_id}/parts`, { part_numbers: numbers });
-    const seconds = (Date.parse(upload.expires_at) - Date.now()) / 1000;
-    // Sent whole there is one address, good once; a clock that is wrong by minutes must not forbid what the storage may take.
-    if (seconds < -600) throw new ApiError({ code: 'upload_expired' });
-    return { parts: [{ number: 1, url: upload.upload_url, headers: upload.headers }], expires_in: 3600 };
+    if (this.upload.part_size) return call('POST', `/api/uploads/${this.upload.upload_id}/parts`, { part_numbers: numbers });
+    if (Date.now() > this.upload.until - LATE_MS) await this.#reserveAnew();
+    const { upload_url: url, headers, until } = this.upload;
+    return { parts: [{ number: 1, url, headers }], expires_in: (until - Date.now()) / 1000 };
   }
 
   /** The numbers of the parts that arrived; null when the server has completed the upload. */
   async #look() {
+    if (this.upload.isGone) return []; // its successor is not reserved yet
     const { state, parts, error } = await call('GET', `/api/uploads/${this.upload.upload_id}`);
     if (state === 'completed') return null;
     if (state === 'verifying') throw new ApiError({ code: 'busy', status: 503 }); // the server is looking; its answer is near

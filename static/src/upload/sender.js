@@ -3,7 +3,8 @@
 import { ApiError } from './api.js';
 import { isLoggedOut, nextTry, passes } from './network.js';
 
-// A part that takes longer than this says that the line is full: fewer are under way then, so that a cut loses less.
+// A part that takes longer than this says that the line is full: fewer are under way then, so that a cut loses less. On a
+// slow line that was cut there is one, or what fails again and again would never be through before the next cut.
 const AT_ONCE = 4;
 const AT_ONCE_SLOW = 2;
 const QUICK_MS = 10_000;
@@ -15,6 +16,8 @@ const OFFLINE_MS = 2_000;
 // Refusals of one part with a fresh address, and failures in a row of the storage while our own server answers.
 const REFUSALS = 2;
 const BARREN = 5;
+// One that was cut on its way counts less: the storage is there, and a bad line may need many tries.
+const CUT = 0.25;
 
 export class Sender {
   #todo = [];
@@ -71,6 +74,12 @@ export class Sender {
     this.#look(this.#work.signal, 0);
   }
 
+  /** Whether all it would send waits behind parts of other files. */
+  get isQueued() {
+    const entries = [...this.#sending.values()];
+    return entries.length > 0 && entries.every(({ started }) => !started);
+  }
+
   /** Called now and then: notices a connection that stands still. */
   tick() {
     // Parts wait behind those of other files, and without a network Uppy does not even begin with them.
@@ -114,11 +123,16 @@ export class Sender {
         return this.#address(number);
       },
       progress: (bytes) => {
+        // Uppy begins again by itself: with an address that may be over, and with as many parts as the line was cut with.
+        if (bytes < entry.bytes) {
+          entry.stop();
+          return this.#failed(number, new ApiError({ code: 'network' }));
+        }
         entry.bytes = Math.min(bytes, this.#bytesOf(number));
         this.#report();
       },
       sent: () => {
-        this.#atOnce = performance.now() - entry.started < QUICK_MS ? AT_ONCE : AT_ONCE_SLOW;
+        this.#atOnce = performance.now() - entry.started < QUICK_MS ? AT_ONCE : Math.min(this.#atOnce, AT_ONCE_SLOW);
         this.#sending.delete(number);
         this.#barren = 0;
         this.#refusals.delete(number);
@@ -174,6 +188,7 @@ export class Sender {
 
   async #failed(number, error) {
     const { signal } = this.#work ?? {};
+    const { bytes = 0 } = this.#sending.get(number) ?? {};
     this.#sending.delete(number);
     this.#addresses.delete(number);
     if (!signal) return;
@@ -184,7 +199,7 @@ export class Sender {
     }
     if (!(await readable(this.file))) return this.#give(new ApiError({ code: 'file_changed' }));
     if (signal.aborted) return;
-    if (passes(error)) return this.#rest(error);
+    if (passes(error)) return this.#rest(error, bytes > 0 && bytes < this.#bytesOf(number) ? CUT : 1);
     const refused = (this.#refusals.get(number) ?? 0) + 1;
     this.#refusals.set(number, refused);
     // An address that expired is refused, and so is a part of an upload that is over: ask before giving up.
@@ -193,14 +208,15 @@ export class Sender {
   }
 
   /** Wait a moment, longer each time, and go on. */
-  #rest(error) {
+  #rest(error, weight = 1) {
     const { signal } = this.#work;
     this.#report();
     if (this.#resting === signal) return;
     this.#resting = signal;
-    if (!isLoggedOut(error)) this.#barren += 1;
+    this.#atOnce = 1;
+    if (!isLoggedOut(error)) this.#barren += weight;
     if (!this.#sending.size || isLoggedOut(error)) this.on.waiting(error); // what has an address still travels
-    this.#look(signal, this.#barren, error);
+    this.#look(signal, Math.ceil(this.#barren), error);
   }
 
   /** Ask our own server what has arrived, until it answers, and send the rest. */

@@ -194,7 +194,7 @@ export class Upload {
   tick() {
     this.#delivery?.tick();
     if (this.state === 'unfinished' && (this.#ticks += 1) % LOOK_TICKS === 0) this.#lookAgain();
-    if (this.state === 'uploading') this.row.live(this.#share, ...this.#speed.figures(this.size - this.bytes));
+    if (this.state === 'uploading') this.row.live(this.#share, ...(this.#delivery.isQueued ? ['Waits for the files before it'] : this.#speed.figures(this.size - this.bytes)));
     if (this.state === 'loggedout') this.row.live(this.#share);
   }
 
