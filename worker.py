@@ -14,7 +14,7 @@ from arq.worker import Function
 
 import backend.kinds  # noqa: F401
 from backend.config import ConfigurationError, settings
-from backend.core import capabilities, logging
+from backend.core import capabilities, idempotent_requests, logging
 from backend.core.db import database
 from backend.core.queue import arq_queue, doorbell, make_doorbell
 from backend.core.redis import redis
@@ -25,6 +25,7 @@ from backend.jobs.tasks import sweep, watch_cancels
 from backend.jobs.workers import Registration
 from backend.videos import confinement, workspace
 from backend.videos.sweep import keep_tidy
+from backend.webhooks.courier import Courier
 
 log = structlog.get_logger("worker")
 
@@ -51,6 +52,8 @@ class Work:
             self.registration.keep(),
             capabilities.keep_current(storage),
             keep_tidy(lambda: self.runner.closed),
+            idempotent_requests.sweep(lambda: self.runner.closed),
+            Courier(draining=lambda: self.runner.draining).keep(),
         )
         self._beside = [asyncio.create_task(each) for each in beside]
         log.info("worker.started", worker=self.runner.worker, queues=self.runner.queues, slots=self.runner.slots)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from sqlalchemy import text
 from starlette.staticfiles import StaticFiles
@@ -17,6 +18,7 @@ import backend.kinds  # noqa: F401
 from backend import __version__
 from backend.accounts import api as accounts_api
 from backend.accounts import pages as accounts_pages
+from backend.accounts.sessions import Identity
 from backend.admin import api as admin_api
 from backend.admin import measures as admin_measures
 from backend.admin import pages as admin_pages
@@ -25,7 +27,7 @@ from backend.admin.doctor import pages as doctor_pages
 from backend.admin.storage import api as storage_api
 from backend.admin.storage import pages as storage_pages
 from backend.config import settings
-from backend.core import capabilities, logging, middleware, web
+from backend.core import capabilities, idempotency, limits, logging, middleware, openapi, web
 from backend.core.db import database, transaction
 from backend.core.events import hub
 from backend.core.metrics import Measured
@@ -35,10 +37,14 @@ from backend.core.storage import storage
 from backend.jobs import api as jobs_api
 from backend.jobs import pages as jobs_pages
 from backend.orgs import api as orgs_api
+from backend.orgs import invitations_api, keys_api, organizations_api, pages_keys, pages_members
+from backend.orgs import pages as orgs_pages
 from backend.orgs.access import OptionalActor, identify
 from backend.videos import api as videos_api
 from backend.videos import pages as videos_pages
 from backend.videos import uploads_api
+from backend.webhooks import api as webhooks_api
+from backend.webhooks import pages as webhooks_pages
 
 #: A part that takes longer to answer `/ready` is not ready.
 CHECK_SECONDS = 3.0
@@ -101,7 +107,9 @@ def create_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.add_middleware(idempotency.Idempotency, recognise=recognise)
     app.add_middleware(middleware.Guard)
+    app.add_middleware(limits.Limited, sender_of=sender_of)
     app.add_middleware(middleware.RequestContext)
     app.add_middleware(Measured)
     web.install_error_handlers(app, identify)
@@ -110,8 +118,13 @@ def create_app() -> FastAPI:
     app.get("/ready", tags=["health"], responses={503: {"model": Readiness}})(ready)
     app.mount("/static", BuiltFiles(directory=web.DIST, check_dir=False), name="static")
     app.get("/docs", include_in_schema=False)(docs)
-    for router in (*ROUTERS, *ADMIN_ROUTERS):
+    routers = (*ROUTERS, *ADMIN_ROUTERS)
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    for route in routes:
+        idempotency.show_answers(route)
+    for router in routers:
         app.include_router(router)
+    openapi.complete(app, routes)
     return app
 
 
@@ -119,6 +132,14 @@ ROUTERS = (
     accounts_api.router,
     accounts_pages.router,
     orgs_api.router,
+    keys_api.router,
+    organizations_api.router,
+    invitations_api.router,
+    orgs_pages.router,
+    pages_members.router,
+    pages_keys.router,
+    webhooks_api.router,
+    webhooks_pages.router,
     jobs_api.router,
     jobs_pages.router,
     uploads_api.router,
@@ -135,6 +156,21 @@ ADMIN_ROUTERS = (
     storage_api.router,
     storage_pages.router,
 )
+
+
+def sender_of(request: Request) -> str | None:
+    """Who a request was found to be from, in words that stay the same; None while nobody has looked, or for nobody."""
+    return _named(getattr(request.state, "actor", None))
+
+
+async def recognise(request: Request) -> str | None:
+    """The same, looking now."""
+    return _named(await identify(request))
+
+
+def _named(sender: Identity | None) -> str | None:
+    key = getattr(sender, "key", None)
+    return f"key:{key.id}" if key else f"user:{sender.user_id}" if sender else None
 
 
 async def docs(request: Request, actor: OptionalActor) -> HTMLResponse:

@@ -99,7 +99,7 @@ def create_admin(options: argparse.Namespace) -> int:
 
 
 def set_roles(options: argparse.Namespace) -> int:
-    """Give an account these roles instead of those it has (admin, auditor; none: take all)."""
+    """Give an account these roles instead of those it has (none: take all)."""
     use_running_stack()
     from backend.admin import people
     from backend.core.db import database, transaction
@@ -265,7 +265,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.add_parser(name, help=(function.__doc__ or "").strip().splitlines()[0])
     commands.choices["create-admin"].add_argument("email")
     commands.choices["set-roles"].add_argument("email")
-    commands.choices["set-roles"].add_argument("roles", nargs="*", metavar="ROLE", help="admin, auditor")
+    commands.choices["set-roles"].add_argument(
+        "roles", nargs="*", metavar="ROLE", help="admin, auditor, coach_pro_plus, org_pro"
+    )
     commands.choices["doctor"].add_argument("--json", action="store_true", help="print the findings as JSON")
     commands.choices["migration"].add_argument("message")
     commands.choices["reconcile"].add_argument("--fix", action="store_true", help="mend what is old enough")

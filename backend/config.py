@@ -1,9 +1,11 @@
 """Every setting of the platform, read once from the environment (and `.env`); documented in `.env.example`."""
 
+import re
+from ipaddress import ip_network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -12,6 +14,12 @@ def _split(value: object) -> object:
 
 
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+Ports = Annotated[list[Annotated[int, Field(ge=1, le=65_535)]], NoDecode, BeforeValidator(_split)]
+Waits = Annotated[list[Annotated[float, Field(ge=0, le=2_592_000)]], NoDecode, BeforeValidator(_split)]
+GivenRoles = Annotated[list[Literal["coach_pro_plus", "org_pro"]], NoDecode, BeforeValidator(_split)]
+Features = Annotated[
+    list[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,59}$")]], NoDecode, BeforeValidator(_split)
+]
 CommaSeparatedNumbers = Annotated[list[Annotated[int, Field(ge=144, le=4320)]], NoDecode, BeforeValidator(_split)]
 
 
@@ -20,6 +28,15 @@ def _numbers(value: object) -> object:
 
 
 SlotsByQueue = Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode, BeforeValidator(_numbers)]
+
+
+def _is_target(target: str) -> bool:
+    """A network in its own form (no host bits set), or a host's name."""
+    try:
+        ip_network(target)
+    except ValueError:
+        return re.fullmatch(r"(?=.*[A-Za-z])[A-Za-z0-9_.-]+", target) is not None
+    return True
 
 
 class ConfigurationError(Exception):
@@ -66,6 +83,13 @@ class Settings(BaseSettings):
     session_days: int = Field(default=30, ge=1, le=365)
     login_attempts_per_minute: int = Field(default=10, ge=1)
     registrations_per_hour: int = Field(default=20, ge=1)
+    address_requests_per_minute: int = Field(default=6000, ge=0)
+    user_requests_per_minute: int = Field(default=3000, ge=0)
+    key_requests_per_minute: int = Field(default=3000, ge=0)
+    web_processes: int = Field(default=1, ge=1)
+    idempotency_keep_hours: int = Field(default=24, ge=1, le=720)
+    default_roles: GivenRoles = Field(default=["coach_pro_plus"])
+    default_features: Features = Field(default=["video_upload_enabled"])
 
     public_upload_enabled: bool = True
     upload_url_expiration: int = Field(default=1800, ge=60, le=604_800)
@@ -78,6 +102,7 @@ class Settings(BaseSettings):
     upload_keep_days: int = Field(default=7, ge=1, le=90)
     upload_sweep_seconds: int = Field(default=10, ge=1, le=3600)
     user_quota_mb: int = Field(default=0, ge=0)
+    organization_quota_mb: int = Field(default=0, ge=0)
     storage_events_token: SecretStr = SecretStr("")
 
     max_duration_seconds: int = Field(default=43_200, ge=1)
@@ -93,6 +118,17 @@ class Settings(BaseSettings):
     work_dir: str = ""
     work_dir_max_mb: int = Field(default=0, ge=0)
     delete_undo_seconds: int = Field(default=10, ge=0, le=3600)
+
+    outbound_plain_http: bool = True
+    outbound_ports: Ports = Field(default_factory=lambda: [80, 443])
+    allowed_private_targets: CommaSeparated = Field(default_factory=list)
+    webhook_timeout_seconds: float = Field(default=15.0, gt=0, le=300)
+    webhook_retry_seconds: Waits = Field(
+        default_factory=lambda: [5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0]
+    )
+    webhook_slots: int = Field(default=32, ge=0, le=1000)
+    webhook_disable_days: float = Field(default=5.0, gt=0)
+    webhook_keep_days: int = Field(default=30, ge=1)
 
     job_lease_seconds: int = Field(default=30, ge=3)
     worker_slots: int = Field(default=4, ge=1, le=256)
@@ -129,6 +165,10 @@ class Settings(BaseSettings):
         parts = urlsplit(self.public_url)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
             raise ConfigurationError("PUBLIC_URL must be an origin like https://video.example.org")
+        for target in self.allowed_private_targets:
+            if not _is_target(target):
+                words = "networks like 10.1.0.0/16 and names like receiver.internal"
+                raise ConfigurationError(f"ALLOWED_PRIVATE_TARGETS holds {words}, and not {target}")
         if self.doorbell == "sqs" and not self.sqs_queue_url_prefix.startswith(("http://", "https://")):
             raise ConfigurationError("SQS_QUEUE_URL_PREFIX must be the address of a queue without its last name")
 

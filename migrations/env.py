@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from backend.config import settings
 from backend.core.db import Base
 
-for domain in ("accounts", "orgs", "jobs", "videos"):
+for domain in ("accounts", "orgs", "webhooks", "jobs", "videos"):
     importlib.import_module(f"backend.{domain}.models")
 importlib.import_module("backend.core.capabilities")
+importlib.import_module("backend.core.idempotent_requests")
 
 
 def migrate(connection: Connection) -> None:

@@ -24,9 +24,10 @@ from backend.core.redis import redis
 from backend.local.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[1]
-for domain in ("accounts", "orgs", "jobs", "videos"):
+for domain in ("accounts", "orgs", "webhooks", "jobs", "videos"):
     importlib.import_module(f"backend.{domain}.models")
 importlib.import_module("backend.core.capabilities")
+importlib.import_module("backend.core.idempotent_requests")
 
 PASSWORD = "correct horse battery"
 

@@ -15,7 +15,7 @@ from playwright.async_api import Browser, Page, Route, expect
 from tests.conftest import ROOT, Live
 from tests.flows.browser import Visitor, make_clip, visit
 from tests.flows.conftest import chromium  # noqa: F401  # a fixture
-from tests.flows.scenes import Scene, many, one_of_each, settled
+from tests.flows.scenes import Scene, busy_project, many, one_of_each, settled
 from tests.flows.uploading import PICKER, Line, in_state, make_film, row_of, until_percent
 from tests.videos.media_corpus import corpus_folder
 
@@ -185,6 +185,94 @@ async def test_upload_stops(visitor: Visitor, tmp_path: Path) -> None:
     await line.set(cut=True)
     await in_state(row_of(page, films[2]), "offline")
     await shoot(page, "upload-stops")
+
+
+async def test_projects(visitor: Visitor) -> None:
+    """Projects, organizations, members, keys and webhooks; dialogs and what is shown once."""
+    page = visitor.page
+    await visitor.register()
+    await visitor.open("/projects")
+    await shoot(page, "projects-new")
+    nothing = (await visitor.api("POST", "/api/projects", name="Autumn film"))["id"]
+    for name in ("keys", "webhooks"):
+        await visitor.open(f"/projects/{nothing}/{name}")
+        await shoot(page, f"project-{name}-empty")
+    there = await busy_project(visitor)
+    project, organization = f"/projects/{there.project}", f"/orgs/{there.organization}"
+    hook = f"{project}/webhooks/{there.webhook}"
+    for name, path in {
+        "projects": "/projects",
+        "projects-dialog": "/projects?ask=project",
+        "project-members": f"{project}/members",
+        "project-invite": f"{project}/members?ask=invite",
+        "project-keys": f"{project}/keys",
+        "project-key-new": f"{project}/keys?ask=key",
+        "project-webhooks": f"{project}/webhooks",
+        "project-webhook-new": f"{project}/webhooks?ask=webhook",
+        "project-webhook": hook,
+        "project-webhook-edit": f"{hook}?ask=edit",
+        "project-webhook-secret": f"{hook}?ask=secret",
+        "project-webhook-off": f"{project}/webhooks/{there.silent}",
+        "project-activity": f"{project}/activity",
+        "project-settings": f"{project}/settings",
+        "project-delete": f"{project}/settings?ask=delete",
+        "project-library": f"/dashboard?project={there.project}",
+        "organization": organization,
+        "organization-members": f"{organization}/members",
+        "organization-activity": f"{organization}/activity",
+        "organization-settings": f"{organization}/settings",
+        "invitation": f"/invitations/{there.invitation}",
+    }.items():
+        await visitor.open(path)
+        await shoot(page, name)
+    await visitor.open(hook)
+    await page.locator(".delivery summary").first.click()
+    await expect(page.get_by_role("button", name="Send again")).to_be_visible()
+    await page.evaluate("for (const folded of document.querySelectorAll('.delivery-body details')) folded.open = true")
+    await shoot(page, "project-delivery")
+    await visitor.open(f"{project}/members?ask=invite")
+    await page.get_by_role("button", name="Make link").click()
+    await expect(page.get_by_label("Link of the invitation")).to_be_focused()
+    await shoot(page, "project-invitation-made")
+    await page.get_by_text("earlier one").click()
+    await shoot(page, "project-invitations-ended")
+    await visitor.open(f"{project}/webhooks?ask=webhook")
+    await page.get_by_role("dialog").get_by_label("Address").fill("http://10.0.0.1/hook")
+    await page.get_by_role("dialog").get_by_role("button", name="Add webhook").click()
+    await expect(page.locator("[data-error]")).to_be_visible()
+    await shoot(page, "project-webhook-refused")
+    await visitor.open(f"{project}/keys?ask=key")
+    await page.get_by_role("button", name="Make key").click()
+    await expect(page.locator("[data-error]")).to_be_visible()
+    await shoot(page, "project-key-refused")
+    await page.get_by_role("dialog").get_by_role("textbox", name="Name").fill("Mirror")
+    await page.get_by_role("button", name="Make key").click()
+    await expect(page.get_by_label("The new key")).to_be_focused()
+    await shoot(page, "project-key-made")
+    await page.get_by_role("button", name="Replace Mirror").click()
+    await shoot(page, "project-key-replace")
+    await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="Project: Spring film").first.click()
+    await page.screenshot(path=FOLDER / "project-switcher.png")
+    shared = await visitor.api("POST", f"/api/projects/{there.project}/invitations", role="viewer")
+    await page.context.clear_cookies()
+    await visitor.open(f"/invitations/{there.invitation}")
+    await shoot(page, "invitation-signed-out")
+    visitor.email = "per@example.org"
+    await visitor.join()
+    await visitor.open(f"/invitations/{shared['token']}")
+    await page.get_by_role("button", name="Accept").click()
+    await expect(page.get_by_text("You are in.")).to_be_visible()
+    await shoot(page, "viewer-joined")
+    for name, path in {
+        "viewer-projects": "/projects",
+        "viewer-library": f"/dashboard?project={there.project}",
+        "viewer-upload": "/upload",
+        "viewer-refused": f"{project}/keys",
+        "invitation-used": f"/invitations/{shared['token']}",
+    }.items():
+        await visitor.open(path)
+        await shoot(page, name)
 
 
 async def test_the_player(visitor: Visitor, tmp_path: Path) -> None:

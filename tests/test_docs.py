@@ -19,20 +19,30 @@ RUNNERS = {
 }
 
 
-def examples() -> dict[str, str]:
-    text = (ROOT / "docs" / "api.md").read_text()
-    return {language: code for language, code in re.findall(r"```(\w+)\n(.*?)```", text, re.S) if language in RUNNERS}
+EXAMPLES = [
+    pytest.param(*example, id=f"{example[0]}-{number}")
+    for number, example in enumerate(
+        re.findall(rf"```({'|'.join(RUNNERS)})\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.S)
+    )
+]
 
 
-@pytest.mark.parametrize("language", RUNNERS)
-async def test_the_example_runs_to_a_finished_video(language: str, live: Live, clean: None, tmp_path: Path) -> None:
+def test_there_is_an_example_in_every_language() -> None:
+    assert {example.values[0] for example in EXAMPLES} == set(RUNNERS)
+
+
+@pytest.mark.parametrize(("language", "code"), EXAMPLES)
+async def test_the_example_runs_to_a_finished_video(
+    language: str, code: str, live: Live, clean: None, tmp_path: Path
+) -> None:
     clip = tmp_path / "clip.mp4"
     source = ["-f", "lavfi", "-i", "testsrc=duration=1:size=320x180:rate=10", "-pix_fmt", "yuv420p"]
     subprocess.run(["ffmpeg", "-v", "error", *source, str(clip)], check=True)
     name, command = RUNNERS[language]
     script = tmp_path / name
-    script.write_text(examples()[language])
-    env = {**os.environ, "DAILIES": live.url, "VIDEO": str(clip)}
+    script.write_text(code)
+    package = str(ROOT / "clients" / "python")
+    env = {**os.environ, "DAILIES": live.url, "VIDEO": str(clip), "PYTHONPATH": package}
     run = [*command, str(script)]
     done = await asyncio.to_thread(subprocess.run, run, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr

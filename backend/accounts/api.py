@@ -13,17 +13,17 @@ router = APIRouter(tags=["accounts"])
 
 
 @router.post("/api/auth/register", status_code=201, responses=errors(400, 403, 409, 413, 415, 422, 429, 503))
-async def register(body: RegisterIn, request: Request, response: Response) -> SignedInOut:
+async def register(body: RegisterIn, request: Request, session: SessionDep, response: Response) -> SignedInOut:
     """Make an account and sign it in. The first account of an installation is its admin."""
-    signed_in = await service.register(**body.model_dump(), client=Client.of(request))
+    signed_in = await service.register(session, **body.model_dump(), client=Client.of(request))
     response.headers["Cache-Control"] = "no-store"
     return service.tokens(signed_in)
 
 
 @router.post("/api/auth/login", responses=errors(400, 401, 413, 415, 422, 429, 503))
-async def login(body: LoginIn, request: Request, response: Response) -> SignedInOut:
+async def login(body: LoginIn, request: Request, session: SessionDep, response: Response) -> SignedInOut:
     """Sign in with email and password."""
-    signed_in = await service.login(**body.model_dump(), client=Client.of(request))
+    signed_in = await service.login(session, **body.model_dump(), client=Client.of(request))
     response.headers["Cache-Control"] = "no-store"
     return service.tokens(signed_in)
 
@@ -43,8 +43,8 @@ async def logout(identity: CurrentIdentity, session: SessionDep, response: Respo
     clear_session_cookie(response)
 
 
-@router.get("/api/auth/me", responses=errors(401, 503))
-@router.get("/me", responses=errors(401, 503))
+@router.get("/api/auth/me", responses=errors(401, 403, 503))
+@router.get("/me", responses=errors(401, 403, 503))
 async def me(identity: CurrentIdentity, response: Response) -> UserOut:
     """The account that is signed in."""
     response.headers["Cache-Control"] = "no-store"

@@ -11,7 +11,9 @@ from backend.core.db import Base, Identified, Timestamped
 
 ADMIN = "admin"  #: runs the installation
 AUDITOR = "auditor"  #: sees what admins see, and changes nothing
-ROLES = (ADMIN, AUDITOR)
+COACH = "coach_pro_plus"  #: has practice sessions of one's own
+ORG_PRO = "org_pro"  #: sees the practice sessions of one's organizations
+ROLES = (ADMIN, AUDITOR, COACH, ORG_PRO)
 
 
 class User(Identified, Timestamped, Base):
@@ -24,6 +26,7 @@ class User(Identified, Timestamped, Base):
     name: Mapped[str] = mapped_column(String(200), server_default="")
     password_hash: Mapped[str]
     roles: Mapped[list[str]] = mapped_column(ARRAY(String), server_default="{}")
+    features: Mapped[list[str]] = mapped_column(ARRAY(String), server_default="{}")
 
     @property
     def is_admin(self) -> bool:

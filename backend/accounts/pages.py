@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.accounts import service, sessions
 from backend.accounts.access import (
@@ -18,14 +19,14 @@ from backend.accounts.access import (
 from backend.accounts.schemas import LoginIn, PasswordIn, ProfileIn, RegisterIn, SignedInOut
 from backend.accounts.sessions import Client, Identity, SignedIn
 from backend.core.db import SessionDep, transaction
-from backend.core.errors import AppError, UnsupportedMediaType
+from backend.core.errors import AppError
+from backend.core.forms import Form, checked, is_form, read_form
 from backend.core.middleware import session_cookie_name
 from backend.core.web import errors, local_path, redirect, render
 
 router = APIRouter(tags=["accounts"])
 
 M = TypeVar("M", bound=BaseModel)
-Form = dict[str, str]
 SignIn = Callable[..., Awaitable[SignedIn]]
 
 _DONE = {
@@ -80,12 +81,12 @@ _TO_THE_PAGE: dict[int | str, dict[str, Any]] = {
     responses={**_TO_THE_PAGE, **_or_page(400, 401, 403, 413, 415, 422, 429, 503)},
     openapi_extra=_json_or_form(LoginIn),
 )
-async def login(request: Request, response: Response) -> Any:
+async def login(request: Request, session: SessionDep, response: Response) -> Any:
     """JSON answers as `/api/auth/login`; a form signs the browser in and sends it on."""
-    if _is_form(request):
-        return await _sign_in_by_form(request, "login", LoginIn, service.login)
+    if is_form(request):
+        return await _sign_in_by_form(request, session, "login", LoginIn, service.login)
     body = await _json(request, LoginIn)
-    signed_in = await service.login(**body.model_dump(), client=Client.of(request))
+    signed_in = await service.login(session, **body.model_dump(), client=Client.of(request))
     response.headers["Cache-Control"] = "no-store"
     return service.tokens(signed_in)
 
@@ -97,12 +98,12 @@ async def login(request: Request, response: Response) -> Any:
     responses={**_TO_THE_PAGE, **_or_page(400, 403, 409, 413, 415, 422, 429, 503)},
     openapi_extra=_json_or_form(RegisterIn),
 )
-async def register(request: Request, response: Response) -> Any:
+async def register(request: Request, session: SessionDep, response: Response) -> Any:
     """JSON answers as `/api/auth/register`; a form signs the browser in and sends it on."""
-    if _is_form(request):
-        return await _sign_in_by_form(request, "register", RegisterIn, service.register)
+    if is_form(request):
+        return await _sign_in_by_form(request, session, "register", RegisterIn, service.register)
     body = await _json(request, RegisterIn)
-    signed_in = await service.register(**body.model_dump(), client=Client.of(request))
+    signed_in = await service.register(session, **body.model_dump(), client=Client.of(request))
     response.headers["Cache-Control"] = "no-store"
     return service.tokens(signed_in)
 
@@ -118,14 +119,16 @@ async def logout(request: Request, session: SessionDep) -> Response:
     return response
 
 
-async def _sign_in_by_form(request: Request, page: str, model: type[M], sign_in: SignIn) -> Response:
-    form = await _form(request)
+async def _sign_in_by_form(
+    request: Request, session: AsyncSession, page: str, model: type[M], sign_in: SignIn
+) -> Response:
+    form = await read_form(request)
     target = form.pop("next", "")
     try:
-        values, problems = _checked(model, form)
+        values, problems = checked(model, form)
         if values is None:
             return _door(request, page, form=form, target=target, problems=problems, status=422)
-        signed_in = await sign_in(**values.model_dump(), client=Client.of(request), browser=True)
+        signed_in = await sign_in(session, **values.model_dump(), client=Client.of(request), browser=True)
     except AppError as error:
         problems = error.fields or {}
         message = None if problems else error.message
@@ -137,8 +140,7 @@ async def _sign_in_by_form(request: Request, page: str, model: type[M], sign_in:
         return response
     old_cookie = request.cookies.get(session_cookie_name())
     if old_cookie:
-        async with transaction() as session:
-            await sessions.revoke_cookie(session, old_cookie)
+        await sessions.revoke_cookie(session, old_cookie)
     response = redirect(request, local_path(target))
     assert signed_in.cookie is not None
     set_session_cookie(response, signed_in.cookie)
@@ -183,8 +185,8 @@ async def settings_page(request: Request, identity: PageIdentity, done: str = ""
 @router.post("/settings/profile", include_in_schema=False)
 async def save_profile(request: Request, identity: PageIdentity) -> Response:
     """Change the name."""
-    form = await _form(request)
-    values, problems = _checked(ProfileIn, form)
+    form = await read_form(request)
+    values, problems = checked(ProfileIn, form)
     if values is None:
         return await _settings(request, identity, form=form, problems=problems, status=422)
     async with transaction() as session:
@@ -195,9 +197,9 @@ async def save_profile(request: Request, identity: PageIdentity) -> Response:
 @router.post("/settings/password", include_in_schema=False)
 async def save_password(request: Request, identity: PageIdentity) -> Response:
     """Change the password; ends all other sessions."""
-    form = await _form(request)
+    form = await read_form(request)
     try:
-        values, problems = _checked(PasswordIn, form)
+        values, problems = checked(PasswordIn, form)
         if values is None:
             return await _settings(request, identity, problems=problems, status=422)
         await service.change_password(identity=identity, current=values.current_password, new=values.new_password)
@@ -257,6 +259,7 @@ async def _settings(
         "accounts/settings.html",
         status=status,
         page="settings",
+        address="/settings",
         form=shown,
         errors=problems or {},
         message=message,
@@ -267,38 +270,9 @@ async def _settings(
 # --- bodies ----------------------------------------------------------------------------------------------------------
 
 
-def _is_form(request: Request) -> bool:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind in ("application/x-www-form-urlencoded", "multipart/form-data")
-
-
 async def _json(request: Request, model: type[M]) -> M:
     try:
         return model.model_validate_json(await request.body() or b"null")
     except ValidationError as error:
         problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
         raise RequestValidationError(problems) from None
-
-
-async def _form(request: Request) -> Form:
-    if not _is_form(request):
-        raise UnsupportedMediaType("Send the form as a browser does.")
-    async with request.form(max_files=0, max_fields=50) as form:
-        return {name: value for name, value in form.items() if isinstance(value, str)}
-
-
-def _checked(model: type[M], form: Form) -> tuple[M | None, Form]:
-    """The values of a form, or what is wrong with each, in words. Fields the model does not know are left alone."""
-    try:
-        return model.model_validate({name: form[name] for name in model.model_fields if name in form}), {}
-    except ValidationError as error:
-        return None, {str(problem["loc"][0]): _in_words(problem) for problem in error.errors()}
-
-
-def _in_words(problem: Any) -> str:
-    if problem["type"] in ("missing", "string_too_short"):
-        return "Please fill this in."
-    if problem["type"] == "string_too_long":
-        return f"Use at most {problem['ctx']['max_length']} characters."
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return message[:1].upper() + message[1:]

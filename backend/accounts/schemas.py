@@ -60,6 +60,7 @@ class UserOut(BaseModel):
     email: str
     name: str
     roles: list[str]
+    features: list[str]
     created_at: datetime
 
 

@@ -1,6 +1,7 @@
 """Accounts: registering, signing in, and what a person may change about the own account.
 
-Hashing a password takes long, so these verbs open their own short transactions around it.
+Hashing a password takes long, so these verbs look in short transactions of their own, and use the session they are
+given only afterwards: until then it holds no connection.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,7 +17,7 @@ from backend.accounts.sessions import Client, Identity, SignedIn, open_session, 
 from backend.config import settings
 from backend.core.db import transaction
 from backend.core.errors import Conflict, Forbidden, InvalidCredentials, ValidationFailed
-from backend.core.limits import hit
+from backend.core.limits import hit, network
 from backend.core.security import digest, hash_password, issue_access_token, needs_rehash, verify_password
 
 #: Run in the transaction that makes an account: higher domains add what an account needs there.
@@ -38,7 +39,9 @@ class EmailTaken(Conflict):
     code, message = "email_taken", "There is an account with this email. Log in instead."
 
 
-async def register(*, email: str, password: str, name: str = "", client: Client, browser: bool = False) -> SignedIn:
+async def register(
+    session: AsyncSession, *, email: str, password: str, name: str = "", client: Client, browser: bool = False
+) -> SignedIn:
     """Make an account and sign it in; the first one of an empty installation becomes its admin.
 
     Raises RegistrationClosed, EmailTaken, RateLimited, Busy; ValidationFailed for an address or a password
@@ -46,16 +49,15 @@ async def register(*, email: str, password: str, name: str = "", client: Client,
     """
     address = _checked_address(email)
     _check_password(password, field="password", email=address, name=name)
-    await hit("register", client.ip, per_hour=settings.registrations_per_hour)
+    await hit("register", network(client.ip), per_hour=settings.registrations_per_hour)
     if not await is_registration_open():
         raise RegistrationClosed
-    async with transaction() as session:
-        if await find_user(session, email=address) is not None:
+    async with transaction() as first:
+        if await find_user(first, email=address) is not None:
             raise EmailTaken(fields={"email": EmailTaken.message})
     password_hash = await hash_password(password)
-    async with transaction() as session:
-        user = await _add_user(session, email=address, name=name, password_hash=password_hash)
-        return await open_session(session, user=user, client=client, browser=browser)
+    user = await _add_user(session, email=address, name=name, password_hash=password_hash)
+    return await open_session(session, user=user, client=client, browser=browser)
 
 
 async def is_registration_open() -> bool:
@@ -66,25 +68,24 @@ async def is_registration_open() -> bool:
         return not await _any_user(session)
 
 
-async def login(*, email: str, password: str, client: Client, browser: bool = False) -> SignedIn:
+async def login(session: AsyncSession, *, email: str, password: str, client: Client, browser: bool = False) -> SignedIn:
     """Sign in. Raises InvalidCredentials: whatever is wrong, after the same time; RateLimited; Busy."""
     key = emails.key(email)
     per_minute = settings.login_attempts_per_minute
-    await hit("login.address", client.ip, per_minute=per_minute * _ADDRESS_FACTOR)
+    await hit("login.address", network(client.ip), per_minute=per_minute * _ADDRESS_FACTOR)
     await hit("login.account", digest(key).hex(), per_minute=per_minute)
-    async with transaction() as session:
-        found = await find_user(session, email=email)
+    async with transaction() as first:
+        found = await find_user(first, email=email)
     known_hash = found.password_hash if found else None
     if not await verify_password(password, known_hash) or found is None or known_hash is None:
         raise InvalidCredentials
     better_hash = await hash_password(password) if needs_rehash(known_hash) else None
-    async with transaction() as session:
-        user = await session.get(User, found.id, with_for_update=True)
-        if user is None or user.password_hash != known_hash:
-            raise InvalidCredentials  # the password was changed while we looked: this sign-in is of the old one
-        if better_hash:
-            user.password_hash = better_hash
-        return await open_session(session, user=user, client=client, browser=browser)
+    user = await session.get(User, found.id, with_for_update=True)
+    if user is None or user.password_hash != known_hash:
+        raise InvalidCredentials  # the password was changed while we looked: this sign-in is of the old one
+    if better_hash:
+        user.password_hash = better_hash
+    return await open_session(session, user=user, client=client, browser=browser)
 
 
 def tokens(signed_in: SignedIn) -> SignedInOut:
@@ -166,7 +167,8 @@ async def _add_user(session: AsyncSession, *, email: str, name: str, password_ha
             email_key=emails.key(email),
             name=name,
             password_hash=password_hash,
-            roles=[ADMIN] if first else [],
+            roles=sorted({*settings.default_roles, *([ADMIN] if first else [])}),
+            features=sorted(set(settings.default_features)),
         )
         .on_conflict_do_nothing(index_elements=[User.email_key])
         .returning(User)

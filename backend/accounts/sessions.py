@@ -18,6 +18,9 @@ from backend.core.middleware import session_cookie_name
 from backend.core.security import digest, new_secret, read_access_token
 from backend.core.web import client_ip
 
+#: By which means somebody proved who they are. Keys are recognised in `orgs.access`.
+Via = Literal["cookie", "bearer", "key"]
+
 _SEEN_EVERY = timedelta(minutes=1)
 _KEPT_AFTER = timedelta(days=30)  # an ended session still says `session_revoked` for so long
 
@@ -63,7 +66,7 @@ class Identity:
 
     user: User
     session_id: uuid.UUID
-    via: Literal["cookie", "bearer"]
+    via: Via
 
     @property
     def user_id(self) -> uuid.UUID:
@@ -182,7 +185,7 @@ async def authenticate(session: AsyncSession, request: Request) -> Identity | No
     return await _identity(session, "cookie", LoginSession.cookie_hash == digest(cookie))
 
 
-async def _identity(session: AsyncSession, via: Literal["cookie", "bearer"], *where: ColumnElement[bool]) -> Identity:
+async def _identity(session: AsyncSession, via: Via, *where: ColumnElement[bool]) -> Identity:
     found = (
         await session.execute(
             select(

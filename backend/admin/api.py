@@ -23,6 +23,8 @@ from backend.admin.schemas import (
     BulkIn,
     BulkOut,
     CountOut,
+    OrgFeaturesOut,
+    OrgIn,
     QueueOut,
     QueuesOut,
     RelativeOut,
@@ -34,7 +36,7 @@ from backend.core.db import SessionDep
 from backend.core.errors import ValidationFailed
 from backend.core.web import errors
 from backend.jobs.models import JobState
-from backend.orgs import audit
+from backend.orgs import audit, organizations
 from backend.orgs.access import AdminActor, AuditorActor
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
@@ -155,11 +157,30 @@ async def list_users(
     return UsersOut(users=[UserOut.model_validate(user)] if user else [])
 
 
-@router.patch("/users/{user_id}", responses=errors(400, 401, 403, 404, 409, 422, 503), summary="Give roles")
+@router.patch(
+    "/users/{user_id}", responses=errors(400, 401, 403, 404, 409, 413, 415, 422, 503), summary="Give roles and features"
+)
 async def change_user(user_id: uuid.UUID, body: UserIn, actor: AdminActor, session: SessionDep) -> UserOut:
-    """The roles replace those the account had. The last admin keeps the role."""
-    user = await people.set_roles(session, actor=actor, user_id=user_id, roles=body.roles)
+    """What is sent replaces what the account had; what is not stays. The last admin keeps the role."""
+    if body.roles is None and body.features is None:
+        raise ValidationFailed(fields={"roles": "Give roles, features, or both."})
+    user = await people.change(session, actor=actor, user_id=user_id, roles=body.roles, features=body.features)
     return UserOut.model_validate(user)
+
+
+@router.patch(
+    "/orgs/{organization_id}",
+    responses=errors(400, 401, 403, 404, 413, 415, 422, 503),
+    summary="Give an organization features",
+)
+async def change_organization(
+    organization_id: uuid.UUID, body: OrgIn, actor: AdminActor, session: SessionDep
+) -> OrgFeaturesOut:
+    """They replace those it had, and are on for everybody in it."""
+    changed = await organizations.set_features(
+        session, actor=actor, organization_id=organization_id, features=body.features
+    )
+    return OrgFeaturesOut.model_validate(changed)
 
 
 def _filter(query: JobFilter) -> JobFilter:

@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus: this process's own figures, and those of all jobs, read from Postgres when asked.
+"""`/metrics` for Prometheus: this process's own figures, and those of all jobs and webhooks, read from Postgres.
 
 Counters of attempts begin at zero with the process, as Prometheus expects, and grow by what ended since the last
 asking. Every web process counts the whole platform's: take the greatest of them, not their sum.
@@ -22,11 +22,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from backend.admin.overview import Queue, all_queues, all_workers
 from backend.admin.schemas import WorkerOut
 from backend.config import settings
+from backend.core import openapi
 from backend.core.db import transaction
 from backend.core.errors import Forbidden, Unauthenticated
 from backend.core.metrics import registry
 from backend.core.web import client_ip, errors
 from backend.jobs.models import JobState
+from backend.webhooks.figures import Deliveries, deliveries
 
 router = APIRouter()
 
@@ -128,12 +130,32 @@ class JobCollector(Collector):
         yield durations
 
 
+class WebhookCollector(Collector):
+    """Deliveries as they were just read."""
+
+    def __init__(self, found: Deliveries) -> None:
+        self._found = found
+
+    def collect(self) -> Iterable[Metric]:
+        depth = GaugeMetricFamily("dailies_webhook_deliveries", "Deliveries by state", labels=["state"])
+        depth.add_metric(["pending"], self._found.pending)
+        depth.add_metric(["delivering"], self._found.delivering)
+        yield depth
+        for name, words, number in (
+            ("dead", "Deliveries given up within the last day", self._found.dead),
+            ("overdue_seconds", "Since when the delivery that is due for longest is due", self._found.overdue_seconds),
+            ("failing", "Webhooks to which nothing has arrived since their last failure", self._found.failing),
+        ):
+            yield GaugeMetricFamily(f"dailies_webhook_{name}", words, value=number)
+
+
 @router.get(
     "/metrics",
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **errors(401, 403, 503)},
     response_class=Response,
     tags=["health"],
     summary="Figures for Prometheus",
+    openapi_extra={"security": [{openapi.METRICS: []}, {}]},
 )
 async def metrics(request: Request) -> Response:
     """With `METRICS_TOKEN` set: for whoever sends it as a bearer token. Without: for this machine only."""
@@ -142,9 +164,11 @@ async def metrics(request: Request) -> Response:
         workers = await all_workers(session)
         queues = await all_queues(session, workers)
         await ended.read_on(session)
-    of_jobs = CollectorRegistry()
-    of_jobs.register(_Once(JobCollector(queues, workers, ended)))
-    return Response(generate_latest(registry) + generate_latest(of_jobs), media_type=CONTENT_TYPE_LATEST)
+        of_webhooks = await deliveries(session)
+    of_all = CollectorRegistry()
+    of_all.register(_Once(JobCollector(queues, workers, ended)))
+    of_all.register(_Once(WebhookCollector(of_webhooks)))
+    return Response(generate_latest(registry) + generate_latest(of_all), media_type=CONTENT_TYPE_LATEST)
 
 
 class _Once(Collector):

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,7 +13,29 @@ from backend.core.errors import InvalidState, NotFound, ValidationFailed
 from backend.orgs import audit
 from backend.orgs.access import Actor
 
-__all__ = ["find_user", "set_roles"]
+__all__ = ["change", "find_user", "set_roles"]
+
+
+async def change(
+    session: AsyncSession,
+    *,
+    actor: Actor | None,
+    user_id: uuid.UUID,
+    roles: Sequence[str] | None = None,
+    features: Sequence[str] | None = None,
+) -> User:
+    """Give an account these roles and features instead of those it has; None leaves them. Raises as `set_roles`."""
+    user = await session.get(User, user_id)
+    if user is None:
+        raise NotFound
+    if roles is not None:
+        user = await set_roles(session, actor=actor, user_id=user_id, roles=roles)
+    if features is not None:
+        user = await session.get_one(User, user_id, with_for_update=True)
+        before, user.features = list(user.features), sorted(set(features))
+        detail = {"email": user.email, "before": before, "after": user.features}
+        await _note(session, actor, user, "user.features", detail)
+    return user
 
 
 async def set_roles(session: AsyncSession, *, actor: Actor | None, user_id: uuid.UUID, roles: Sequence[str]) -> User:
@@ -31,12 +54,9 @@ async def set_roles(session: AsyncSession, *, actor: Actor | None, user_id: uuid
     if ADMIN in before and ADMIN not in after and not others:
         raise InvalidState("This is the only admin. Make somebody else an admin first.")
     user.roles = after
-    await audit.record(
-        session,
-        actor=actor,
-        action="user.roles",
-        object_type="user",
-        object_id=user_id,
-        detail={"email": user.email, "before": before, "after": after},
-    )
+    await _note(session, actor, user, "user.roles", {"email": user.email, "before": before, "after": after})
     return user
+
+
+async def _note(session: AsyncSession, actor: Actor | None, user: User, action: str, detail: dict[str, Any]) -> None:
+    await audit.record(session, actor=actor, action=action, object_type="user", object_id=user.id, detail=detail)

@@ -2,9 +2,9 @@
 
 import uuid
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from backend.accounts.schemas import UserOut
 from backend.admin.filters import JobFilter
@@ -182,6 +182,7 @@ class AuditOut(BaseModel):
     object_type: str
     object_id: str
     project_id: uuid.UUID | None
+    organization_id: uuid.UUID | None
     detail: dict[str, Any]
     ip: str
     request_id: str
@@ -203,7 +204,27 @@ class UsersOut(BaseModel):
     users: list[UserOut]
 
 
+Feature = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
+
+
 class UserIn(StrictModel):
     """What an admin may change about an account."""
 
-    roles: list[Literal["admin", "auditor"]] = Field(max_length=10)
+    roles: list[Literal["admin", "auditor", "coach_pro_plus", "org_pro"]] | None = Field(None, max_length=10)
+    features: list[Feature] | None = Field(None, max_length=50)
+
+
+class OrgIn(StrictModel):
+    """What an admin may change about an organization."""
+
+    features: list[Feature] = Field(max_length=50)
+
+
+class OrgFeaturesOut(BaseModel):
+    """An organization as admins see it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: uuid.UUID
+    name: str
+    features: list[str]

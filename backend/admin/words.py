@@ -11,6 +11,7 @@ from backend.jobs.timeline import Step, steps_of
 from backend.jobs.words import STAGES
 from backend.orgs.audit import Deed
 from backend.orgs.models import AuditEntry
+from backend.orgs.words import place_deed
 
 _STATES = {
     JobState.QUEUED: "Waiting",
@@ -115,7 +116,9 @@ def deed(done: Deed) -> str:
     """What somebody did, as a short sentence without its subject."""
     entry, number = done.entry, done.number
     detail = entry.detail
-    return _ACTIONS.get(entry.action, entry.action).format(
+    if entry.action not in _ACTIONS:
+        return place_deed(entry)
+    return _ACTIONS[entry.action].format(
         jobs=f"{number:,} {'job' if number == 1 else 'jobs'}",
         object=entry.object_id,
         email=detail.get("email", ""),

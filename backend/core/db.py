@@ -5,7 +5,8 @@ import time
 import traceback
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Annotated
 
@@ -118,6 +119,12 @@ def is_away(error: BaseException) -> bool:
     return error.connection_invalidated or state.startswith(("08", "40", "53", "57P"))
 
 
+#: What stands around each commit of the request at hand; it may still write to the transaction, or raise to undo it.
+watch_commits: ContextVar[Callable[[AsyncSession], AbstractAsyncContextManager[None]] | None] = ContextVar(
+    "watch_commits", default=None
+)
+
+
 def after_commit(session: AsyncSession, hook: AfterCommit) -> None:
     """Run `hook` once this session's transaction is committed; dropped on rollback. Its failures are logged only."""
     session.info.setdefault(_HOOKS, []).append(hook)
@@ -128,7 +135,9 @@ async def transaction() -> AsyncIterator[AsyncSession]:
     """One transaction: commits at the end, or rolls back when the block raises. The only place that commits."""
     async with database.session() as session:
         yield session
-        await session.commit()
+        watch = watch_commits.get()
+        async with watch(session) if watch else nullcontext():
+            await session.commit()
         hooks: list[AfterCommit] = session.info.pop(_HOOKS, [])
     if hooks:
         await _run(hooks)

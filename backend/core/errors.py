@@ -21,12 +21,14 @@ class AppError(Exception):
         status: int | None = None,
         fields: Mapping[str, str] | None = None,
         retry_after_seconds: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.message = message or type(self).message
         self.code = code or type(self).code
         self.status = status or type(self).status
         self.fields = dict(fields) if fields else None
         self.retry_after_seconds = retry_after_seconds
+        self.headers = dict(headers or {})
         super().__init__(f"{self.code}: {self.message}")
 
 
@@ -70,6 +72,24 @@ class InvalidState(Conflict):
     code = "invalid_state"
 
 
+class IdempotencyConflict(Conflict):
+    code = "idempotency_conflict"
+    message = "This Idempotency-Key was used before with another request. Use a new key for a new request."
+
+
+class IdempotencyInProgress(Conflict):
+    code = "idempotency_in_progress"
+    message = "The first request with this Idempotency-Key is still running. Ask again in a moment, with the same key."
+
+
+class IdempotencyUnfinished(Conflict):
+    code = "idempotency_unfinished"
+    message = (
+        "The first request with this Idempotency-Key changed something, and its answer could not be kept. "
+        "Look at what is there before you send it again with a new key."
+    )
+
+
 class Gone(AppError):
     status, code, message = 410, "gone", "This has expired."
 
@@ -84,6 +104,10 @@ class UnsupportedMediaType(AppError):
 
 class ValidationFailed(AppError):
     status, code, message = 422, "validation_failed", "Some values are not right."
+
+
+class UrlNotAllowed(ValidationFailed):
+    code, message = "url_not_allowed", "Requests may not go to this address."
 
 
 class RateLimited(AppError):

@@ -34,6 +34,21 @@ OPENED_AT_ONCE = 3
 
 Payload = dict[str, Any]
 
+#: What OpenAPI says of an answer that is a stream: the fields of one event.
+STREAM_CONTENT: dict[str, Any] = {
+    "text/event-stream": {
+        "schema": {
+            "type": "object",
+            "properties": {
+                "id": {"type": "string"},
+                "event": {"type": "string"},
+                "data": {"type": "string"},
+                "retry": {"type": "integer", "description": "Milliseconds"},
+            },
+        }
+    }
+}
+
 
 async def publish(topics: Iterable[str], payload: Payload) -> None:
     """Tell all processes. Raises RedisError or OSError when Redis is away. Never call it inside a transaction."""

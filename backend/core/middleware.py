@@ -22,6 +22,7 @@ from backend.core.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
+from backend.core.security import digest
 from backend.core.web import client_ip, error_response, on_unexpected, sender_ip
 
 log = structlog.get_logger(__name__)
@@ -31,12 +32,21 @@ BODY_SECONDS = 30
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}
 FORM_TYPES = {"application/x-www-form-urlencoded", "multipart/form-data"}
 JSON_ONLY_PATHS = {"/upload", "/videos"}
+#: The part of an address by which whoever has it is let in: it is not for the log.
+_SECRET_PART = re.compile(r"(/invitations/)[^/]+")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
 def session_cookie_name() -> str:
     """The browser session's cookie; the `__Host-` prefix, which needs TLS, pins it to this very host."""
     return "__Host-dailies" if settings.is_https else "dailies"
+
+
+def credentials_of(request: Request) -> bytes | None:
+    """A digest of all that a request could be recognised by, right or wrong; None when it carries nothing."""
+    headers = request.headers
+    sent = [headers.get("x-api-key"), headers.get("authorization"), request.cookies.get(session_cookie_name())]
+    return digest(repr(sent)) if any(sent) else None
 
 
 class RequestContext:
@@ -79,7 +89,8 @@ class RequestContext:
             finally:
                 elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
                 if not scope["path"].startswith(("/static/", "/health")):
-                    log.info("request", method=scope["method"], path=scope["path"], status=status, ms=elapsed_ms)
+                    path = _SECRET_PART.sub(r"\1…", scope["path"])
+                    log.info("request", method=scope["method"], path=path, status=status, ms=elapsed_ms)
 
 
 class Guard:

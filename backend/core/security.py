@@ -14,6 +14,8 @@ from functools import cache, partial
 from typing import Any, TypeVar
 
 import jwt
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from passlib.context import CryptContext
 
 from backend.config import settings
@@ -27,6 +29,7 @@ _ISSUER = "dailies"
 _ACCESS = "access"
 _LEEWAY_SECONDS = 5
 _MAX_WAITING = 100
+_NONCE_BYTES = 12
 
 _context = CryptContext(
     schemes=["argon2"],
@@ -102,6 +105,30 @@ def new_secret() -> str:
 def digest(secret: str) -> bytes:
     """What is stored of a random secret: its SHA-256. Only for secrets that cannot be guessed, never for passwords."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def keyed_digest(purpose: str, data: bytes) -> bytes:
+    """By which the same data is known again, without anybody being able to try out what it was."""
+    return hmac.digest(_key(f"digest:{purpose}"), data, "sha256")
+
+
+def seal(purpose: str, secret: bytes, *, about: uuid.UUID) -> bytes:
+    """A secret as it may be stored: only `SECRET_KEY` opens it, and only for the row `about` which it is."""
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + AESGCM(_key(f"seal:{purpose}")).encrypt(nonce, secret, about.bytes)
+
+
+def unseal(purpose: str, sealed: bytes, *, about: uuid.UUID) -> bytes:
+    """What `seal` was given. Raises Unreadable."""
+    nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+    try:
+        return AESGCM(_key(f"seal:{purpose}")).decrypt(nonce, rest, about.bytes)
+    except (InvalidTag, ValueError) as error:
+        raise Unreadable from error
+
+
+class Unreadable(Exception):
+    """It was sealed under another `SECRET_KEY`, or for another row."""
 
 
 # --- tokens ----------------------------------------------------------------------------------------------------------

@@ -219,7 +219,9 @@ def lenient(model: type[M]) -> Callable[[Request], M]:
 def error_response(request: Request, error: AppError) -> Response:
     """The answer for an error: a page for browsers, a fragment's toast for htmx, else the contract's JSON."""
     request_id = getattr(request.state, "request_id", "")
-    headers = {"Retry-After": str(error.retry_after_seconds)} if error.retry_after_seconds else {}
+    headers = dict(error.headers)
+    if error.retry_after_seconds:
+        headers["Retry-After"] = str(error.retry_after_seconds)
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if request.headers.get("HX-Request") == "true":

@@ -8,12 +8,13 @@ from sse_starlette import EventSourceResponse
 
 from backend.core.db import SessionDep, transaction
 from backend.core.errors import NotFound, Unauthenticated
-from backend.core.events import event_stream, in_turn
+from backend.core.events import STREAM_CONTENT, event_stream, in_turn
 from backend.core.web import errors, redirect, wants_html
 from backend.jobs import live, progress, service, timeline
 from backend.jobs.models import Job
 from backend.jobs.schemas import JobOut, JobPage, JobQuery
-from backend.orgs.access import Actor, CurrentActor, OptionalActor, get_visible
+from backend.orgs.access import Actor, CurrentActor, OptionalActor, Permission, get_visible
+from backend.orgs.streams import Follower
 
 router = APIRouter(tags=["jobs"])
 
@@ -24,7 +25,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
         "description": (
             "Server-sent events: first a snapshot, then `progress` with the job, and at the end `complete` or `error`."
         ),
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": STREAM_CONTENT,
     },
     204: {"description": "The end of this job was already sent to this client"},
     **errors(401, 404, 503),
@@ -69,15 +70,17 @@ async def get_job_at_page(request: Request, job_id: uuid.UUID, actor: OptionalAc
 @router.get("/api/videos/jobs/{job_id}/stream", **_A_STREAM)
 async def stream_job(job_id: uuid.UUID, actor: CurrentActor, last_event_id: LastEventId = None) -> Response:
     """Closes at the end of the job. Come back with `Last-Event-ID` after a lost connection, as browsers do."""
-    if live.has_seen_end(await _visible_state(actor, job_id), last_event_id):
+    state = await _visible_state(actor, job_id)
+    if live.has_seen_end(state, last_event_id):
         return Response(status_code=204)  # tells an EventSource to stop coming back
-    return event_stream(live.follow(job_id, last_event_id=last_event_id))
+    follower = Follower(actor, state.job.project_id)
+    return event_stream(live.follow(job_id, follower=follower, last_event_id=last_event_id))
 
 
 @router.post("/api/jobs/{job_id}/cancel", responses=errors(401, 403, 404, 409, 503), summary="Cancel a job")
 async def cancel_job(job_id: uuid.UUID, actor: CurrentActor, session: SessionDep) -> JobOut:
     """A queued job ends at once; a running one within seconds, when its worker has stopped: follow it to see."""
-    job = await get_visible(session, Job, actor, job_id)
+    job = await get_visible(session, Job, actor, job_id, permission=Permission.EDIT)
     moved = await service.cancel_job(session, actor=actor, job=job)
     await timeline.note_cancel(session, actor=actor, job=moved)
     return await service.public(session, moved)
@@ -85,7 +88,7 @@ async def cancel_job(job_id: uuid.UUID, actor: CurrentActor, session: SessionDep
 
 @router.post("/api/jobs/{job_id}/retry", responses=errors(401, 403, 404, 409, 503), summary="Try a failed job again")
 async def retry_job(job_id: uuid.UUID, actor: CurrentActor, session: SessionDep) -> JobOut:
-    job = await get_visible(session, Job, actor, job_id)
+    job = await get_visible(session, Job, actor, job_id, permission=Permission.EDIT)
     moved = await service.retry_job(session, actor=actor, job=job)
     await timeline.note_retry(session, actor=actor, job=moved)
     return await service.public(session, moved)

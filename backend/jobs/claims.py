@@ -124,6 +124,14 @@ _SQL = """
     ), begun AS (
         INSERT INTO job_attempts (lease_token, job_id, attempt, worker)
         SELECT lease_token, id, attempt, worker FROM moved
+    ), event AS MATERIALIZED (
+        SELECT gen_random_uuid() AS id
+    ), told AS (
+        INSERT INTO webhook_deliveries (id, project_id, endpoint_id, event_id, type, data)
+        SELECT gen_random_uuid(), moved.project_id, endpoint.id, event.id, 'job.started', {data}
+        FROM event, moved JOIN webhook_endpoints AS endpoint ON endpoint.project_id = moved.project_id
+        WHERE endpoint.enabled AND endpoint.events && ARRAY['job.started', 'job.*']::varchar[]
+        FOR KEY SHARE OF endpoint
     )
     SELECT {columns}, projects.weight AS weight, tried.project_ids AS tried
     FROM (SELECT array_agg(project_id) AS project_ids FROM turn WHERE number > 0) AS tried
@@ -143,6 +151,14 @@ _SUSPECT_WAITS = text(
     )
     """  # noqa: S608  # nothing but the words above
 ).bindparams(bindparam("queues", type_=ARRAY(String)), bindparam("kinds", type_=ARRAY(String)))
+# A job that has just begun, as `schemas.JobOut` has it: webhooks are told in the statement that begins it.
+_DATA = """jsonb_build_object(
+    'id', moved.id, 'kind', moved.kind, 'queue', moved.queue, 'status', moved.state, 'stage', moved.stage,
+    'progress', moved.progress, 'attempt', moved.attempt, 'max_attempts', moved.max_attempts, 'queue_position', NULL,
+    'waiting_for', NULL, 'estimated_seconds', NULL, 'error', CASE WHEN moved.error_code IS NOT NULL THEN
+        jsonb_build_object('code', moved.error_code, 'message', moved.error_message, 'retryable', moved.error_retryable)
+    END, 'video_id', moved.video_id, 'project_id', moved.project_id, 'cancel_requested_at', moved.cancel_requested_at,
+    'created_at', moved.created_at, 'started_at', moved.started_at, 'finished_at', moved.finished_at)"""
 _COLUMNS = list(Job.__table__.columns)
 
 #: Which jobs a claim takes: those that have to run alone in their worker, the others, or any.
@@ -152,7 +168,7 @@ Which = Literal["suspects", "others", "any"]
 def _claiming(which: str) -> Executable:
     columns = ", ".join(f"moved.{each.name}" for each in _COLUMNS)
     statement = (
-        text(_SQL.replace("{columns}", columns).replace("{which}", which))
+        text(_SQL.replace("{columns}", columns).replace("{which}", which).replace("{data}", _DATA))
         .bindparams(
             bindparam("queues", type_=ARRAY(String)),
             bindparam("kinds", type_=ARRAY(String)),

@@ -14,6 +14,7 @@ from backend.jobs import progress, queries
 from backend.jobs.models import JobState
 from backend.jobs.progress import State, Version
 from backend.jobs.schemas import JobOut, StreamEvent
+from backend.orgs.streams import Follower
 
 #: While the place in the queue changes without an event: sooner near its front, where it is looked at.
 QUEUED_AGAIN_SECONDS = 5.0
@@ -52,8 +53,10 @@ def event_of(job: JobOut) -> tuple[StreamEvent, dict[str, Any]]:
     return ("error" if job.is_final else "progress"), data
 
 
-async def follow(job_id: uuid.UUID, *, last_event_id: str | None = None) -> AsyncIterator[ServerSentEvent]:
-    """The events of one job until its end; the caller has checked who asks.
+async def follow(
+    job_id: uuid.UUID, *, follower: Follower, last_event_id: str | None = None
+) -> AsyncIterator[ServerSentEvent]:
+    """The events of one job until its end, or that of the follower's access to its project.
 
     A client that comes back with the id of the last event it got is sent nothing older than that.
     """
@@ -80,6 +83,7 @@ async def follow(job_id: uuid.UUID, *, last_event_id: str | None = None) -> Asyn
                     return
             try:
                 payload = await subscription.next(read_again_seconds(shown))
+                await follower.look_sometimes()
             except events.Closed:
                 return
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     SmallInteger,
     String,
     Text,
+    UniqueConstraint,
     func,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -45,6 +46,14 @@ class Job(Identified, Timestamped, Base):
             ["project_id", "video_id"],
             ["videos.project_id", "videos.id"],
             ondelete="SET NULL (video_id)",
+            onupdate="CASCADE",
+        ),
+        # A family is of one project.
+        UniqueConstraint("project_id", "id"),
+        ForeignKeyConstraint(
+            ["project_id", "parent_id"],
+            ["jobs.project_id", "jobs.id"],
+            ondelete="SET NULL (parent_id)",
             onupdate="CASCADE",
         ),
         CheckConstraint("(state = 'running') = (lease_token IS NOT NULL)", name="lease"),
@@ -90,7 +99,7 @@ class Job(Identified, Timestamped, Base):
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     owner_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
     video_id: Mapped[uuid.UUID | None]
-    parent_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    parent_id: Mapped[uuid.UUID | None]
     required: Mapped[bool] = mapped_column(server_default="false")  #: its parent is not done without it
     unsettled: Mapped[bool] = mapped_column(server_default="false")  #: completed, but not yet done (jobs.families)
     args: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")

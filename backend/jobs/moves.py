@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import CTE, ColumnElement, Update, func, select, update
+from sqlalchemy import CTE, ColumnElement, Update, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.db import after_commit
@@ -17,6 +17,9 @@ from backend.core.queue import doorbell, registry
 from backend.jobs import progress
 from backend.jobs.attempts import Notes
 from backend.jobs.models import Job, JobAttempt, JobState
+from backend.jobs.schemas import from_row
+from backend.webhooks import events
+from backend.webhooks.models import EventType
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +42,12 @@ class LeaseLost(Exception):
 
 
 CANCELLED = JobError("cancelled", "It was cancelled.")
+#: What webhooks are told of a move, in its transaction. (Of a claim they are told in `jobs.claims`.)
+_TOLD = {
+    JobState.COMPLETED: EventType.JOB_COMPLETED,
+    JobState.FAILED: EventType.JOB_FAILED,
+    JobState.CANCELLED: EventType.JOB_CANCELLED,
+}
 #: Of a cancelled job whose work another job does since (`service.start_again`): it is not started a second time.
 STARTED_AGAIN = JobError("started_again", "It was cancelled, and started again as another job.")
 
@@ -59,16 +68,28 @@ async def move(
     """
     held = Job.lease_token == token if token is not None else Job.lease_token.is_(None)
     lease: dict[str, Any] = {} if target == JobState.RUNNING else {"lease_token": None, "lease_until": None}
+    event = _TOLD.get(target)
     statement = (
         update(Job)
         .where(Job.id == job_id, Job.state == source, held)
         # clock_timestamp(): later than every earlier move's, even when this transaction began before them.
         .values(state=target, updated_at=func.clock_timestamp(), **lease, **values)
-        .returning(Job)
+        .returning(Job, events.is_wanted(Job.project_id, event) if event else literal(False))
     )
     if beside is not None:
         statement = statement.add_cte(beside)
-    return await session.scalar(statement, execution_options={"synchronize_session": False, "populate_existing": True})
+    options = {"synchronize_session": False, "populate_existing": True}
+    row = (await session.execute(statement, execution_options=options)).one_or_none()
+    if row is None:
+        return None
+    job: Job = row[0]
+    if event is not None and row[1]:
+        await events.emit(session, project_id=job.project_id, type=event, data=partial(_described, job))
+    return job
+
+
+async def _described(job: Job) -> dict[str, Any]:
+    return from_row(job).model_dump(mode="json")
 
 
 async def held(session: AsyncSession, job_id: uuid.UUID, token: uuid.UUID) -> Job:

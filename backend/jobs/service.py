@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.errors import InvalidState
-from backend.core.queue import registry
+from backend.core.queue import Task, registry
 from backend.jobs import families, moves
 from backend.jobs.families import Family, InUse, cancel_family, family_of
 from backend.jobs.models import LIVE_STATES, Job, JobState
@@ -121,7 +121,7 @@ async def retry_job(session: AsyncSession, *, actor: Actor | None, job: Job) -> 
 
     Children of before are not waited for any more (`families.end`): it will start those it needs.
     """
-    task = registry.get(job.kind)
+    task = _known(job.kind)
     try:
         async with session.begin_nested():
             moved = await moves.move(
@@ -149,13 +149,20 @@ async def retry_job(session: AsyncSession, *, actor: Actor | None, job: Job) -> 
     return moved
 
 
+def _known(kind: str) -> Task:
+    task = registry.find(kind)
+    if task is None:
+        raise InvalidState("This version does not know this kind of work any more.")
+    return task
+
+
 async def start_again(session: AsyncSession, *, actor: Actor | None, job: Job) -> Job:
     """Queue the work of a cancelled job as a new job, once: `cancelled` is final. Raises InvalidState.
 
     The new one takes its place also with the job that required it. What a cancelled job had started is not started
     with it: it will start what it needs.
     """
-    task = registry.get(job.kind)
+    task = _known(job.kind)
     once = Job.error_code.is_distinct_from(moves.STARTED_AGAIN.code)
     held: Job | None = await session.scalar(
         update(Job)

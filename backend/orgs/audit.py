@@ -12,7 +12,9 @@ from sqlalchemy.orm import aliased
 
 from backend.core.web import sender_ip
 from backend.orgs.access import Actor
-from backend.orgs.models import AuditEntry
+from backend.orgs.models import AuditEntry, Project
+from backend.orgs.places import Place
+from backend.orgs.roles import Permission
 
 
 async def record(
@@ -23,9 +25,16 @@ async def record(
     object_type: str,
     object_id: object,
     project_id: uuid.UUID | None = None,
+    organization_id: uuid.UUID | None = None,
     detail: dict[str, Any] | None = None,
 ) -> None:
-    """Write one entry. `action` is what was done, as `object.verb`; `detail` is JSON and holds no secrets."""
+    """Write one entry. `action` is what was done, as `object.verb`; `detail` is JSON and holds no secrets.
+
+    What is done in an organization's project is in the organization's log by itself.
+    """
+    its = select(Project.organization_id).where(Project.id == project_id).scalar_subquery()
+    if actor is not None and actor.key is not None:
+        detail = {**(detail or {}), "key_id": str(actor.key.id)}
     session.add(
         AuditEntry(
             actor_id=actor.user_id if actor else None,
@@ -34,6 +43,7 @@ async def record(
             object_type=object_type,
             object_id=str(object_id)[:200],
             project_id=project_id,
+            organization_id=organization_id if project_id is None else its,
             detail=detail or {},
             ip=sender_ip.get()[:64],
             request_id=str(structlog.contextvars.get_contextvars().get("request_id", ""))[:64],
@@ -77,6 +87,18 @@ async def deeds(
 async def latest(session: AsyncSession, *, limit: int, before: int | None = None) -> Sequence[AuditEntry]:
     """The newest entries; older than the entry `before` when that is given."""
     statement = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(AuditEntry.id < before)
+    return (await session.scalars(statement)).all()
+
+
+async def of_place(
+    session: AsyncSession, *, actor: Actor, place: Place, limit: int, before: int | None = None
+) -> Sequence[AuditEntry]:
+    """What was done in a place, newest first, for those who manage it. Raises NotFound, Forbidden."""
+    place.require(actor, Permission.MANAGE)
+    here = getattr(AuditEntry, f"{place.kind}_id") == place.id
+    statement = select(AuditEntry).where(here).order_by(AuditEntry.id.desc()).limit(limit)
     if before is not None:
         statement = statement.where(AuditEntry.id < before)
     return (await session.scalars(statement)).all()

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Request, Response, status
 from backend.core.db import SessionDep
 from backend.core.errors import Unauthenticated
 from backend.core.web import errors, redirect, wants_html
-from backend.orgs.access import CurrentActor, OptionalActor
-from backend.videos import playback, service, verification
+from backend.orgs.access import CurrentActor, OptionalActor, Permission
+from backend.videos import moving, playback, service, verification
 from backend.videos.ladder import PLAYLIST_TYPE
-from backend.videos.schemas import ConfirmIn, PlaybackOut, VideoListOut, VideoOut, VideoPatch
+from backend.videos.schemas import ConfirmIn, PlaybackOut, VideoListOut, VideoMove, VideoOut, VideoPatch
 from backend.videos.search import VideoQuery
 from backend.videos.uploads import Texts
 
@@ -71,7 +71,9 @@ async def get_video(video_id: uuid.UUID, actor: CurrentActor, session: SessionDe
     "/api/videos/{video_id}", responses=errors(400, 401, 403, 404, 413, 415, 422, 503), summary="Change the texts"
 )
 async def update_video(video_id: uuid.UUID, body: VideoPatch, actor: CurrentActor, session: SessionDep) -> VideoOut:
-    video = await service.get_video(session, actor=actor, video_id=video_id, for_update=True)
+    video = await service.get_video(
+        session, actor=actor, video_id=video_id, permission=Permission.EDIT, for_update=True
+    )
     changes = body.model_dump(exclude_unset=True)
     return await service.public(await service.update_video(session, video=video, **changes))
 
@@ -84,8 +86,20 @@ async def update_video(video_id: uuid.UUID, body: VideoPatch, actor: CurrentActo
 )
 async def delete_video(video_id: uuid.UUID, actor: CurrentActor, session: SessionDep) -> None:
     """It is out of sight at once; its objects are removed right after."""
-    video = await service.get_video(session, actor=actor, video_id=video_id)
+    video = await service.get_video(session, actor=actor, video_id=video_id, permission=Permission.EDIT)
     await service.delete_video(session, actor=actor, video=video)
+
+
+@router.post(
+    "/api/videos/{video_id}/move",
+    responses=errors(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    summary="Move a video to another project",
+)
+async def move_video(video_id: uuid.UUID, body: VideoMove, actor: CurrentActor, session: SessionDep) -> VideoOut:
+    """Its jobs, its upload and its records of objects go along; what was logged and told of it before stays where it
+    was. One needs to edit in both projects. While it is processed: 409 `invalid_state`."""
+    moved = await moving.move_video(session, actor=actor, video_id=video_id, project_id=body.project_id)
+    return await service.public(moved)
 
 
 @router.post(
@@ -94,7 +108,7 @@ async def delete_video(video_id: uuid.UUID, actor: CurrentActor, session: Sessio
     summary="Process a failed video again",
 )
 async def retry_video(video_id: uuid.UUID, actor: CurrentActor, session: SessionDep) -> VideoOut:
-    video = await service.get_video(session, actor=actor, video_id=video_id)
+    video = await service.get_video(session, actor=actor, video_id=video_id, permission=Permission.EDIT)
     return await service.public(await service.retry_video(session, actor=actor, video=video))
 
 

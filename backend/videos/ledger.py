@@ -30,6 +30,7 @@ __all__ = [
     "bury_unused",
     "folder_of",
     "keys_of_video",
+    "move",
     "record",
     "remove_buried",
 ]
@@ -126,6 +127,12 @@ async def bury_unused(session: AsyncSession, *, video_id: uuid.UUID, kinds: Sequ
         kept = [*(key for key in row[:-1] if key), *(row[-1] or [])]
         for kind in kinds:
             await bury_others(session, video_id=video_id, kind=kind, kept=kept)
+
+
+async def move(session: AsyncSession, *, video_id: uuid.UUID, project_id: uuid.UUID) -> None:
+    """What is stored for a video, or on its way, belongs to another project from now on."""
+    moved = update(StoredObject).where(StoredObject.video_id == video_id).values(project_id=project_id)
+    await session.execute(moved.execution_options(synchronize_session=False))
 
 
 async def keys_of_video(session: AsyncSession, video_id: uuid.UUID) -> list[str]:

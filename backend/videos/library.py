@@ -1,5 +1,6 @@
 """The library page as its address says it: search, filter, order and page, and the links that change one of them."""
 
+import uuid
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlencode
@@ -78,6 +79,7 @@ class LibraryQuery(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     q: Paragraph = Field("", max_length=MAX_QUERY_LENGTH)
+    project: uuid.UUID | None = None
     status: Filter = ""
     sort: Sort = "created_at"
     order: Order | None = None
@@ -125,13 +127,13 @@ class LibraryQuery(BaseModel):
 
         return [chip("", "All"), chip("processing", "Processing"), chip("completed", "Ready"), chip("failed", "Failed")]
 
-    def url(self, **changes: str | int | None) -> str:
+    def url(self, **changes: str | int | uuid.UUID | None) -> str:
         """This library's address with some parts changed; what is usual is left out."""
-        now: dict[str, str | int | None] = {**self.model_dump(), **changes}
+        now: dict[str, str | int | uuid.UUID | None] = {**self.model_dump(), **changes}
         usual = "asc" if now["sort"] == "title" else "desc"
         if now["order"] == usual:
             now["order"] = None
-        defaults = {"q": "", "status": "", "sort": "created_at", "order": None, "page": 1}
+        defaults = {"q": "", "project": None, "status": "", "sort": "created_at", "order": None, "page": 1}
         words = {name: value for name, value in now.items() if value != defaults[name] and value is not None}
         return "/dashboard" + (f"?{urlencode(words)}" if words else "")
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 from sse_starlette import ServerSentEvent
 
-from backend.accounts.sessions import still_live
 from backend.core.db import transaction
 from backend.core.events import READ_AGAIN_SECONDS, Closed, Payload, hub, message
 from backend.core.readings import Readings, patiently
@@ -22,6 +21,7 @@ from backend.jobs import live, progress
 from backend.jobs.models import JobState
 from backend.jobs.schemas import JobOut
 from backend.orgs.access import Actor
+from backend.orgs.streams import Follower
 from backend.videos.models import Video
 from backend.videos.work import Snapshot, Work, look_for_many, states_of
 
@@ -31,15 +31,20 @@ STREAM_SECONDS = 600.0
 PAUSE_SECONDS = 0.2
 
 
-async def library_events(*, actor: Actor, seen: str | None) -> AsyncIterator[ServerSentEvent]:
+async def library_events(
+    *, actor: Actor, seen: str | None, project_id: uuid.UUID | None = None
+) -> AsyncIterator[ServerSentEvent]:
     """`job-{id}` with a fragment, `video-{id}`, `now` and `library` without: fetch that part again.
 
-    `seen` is the mark of what the page, or the stream before a lost connection, has shown.
+    `seen` is the mark of what the page, or the stream before a lost connection, has shown; with a project, it shows
+    nothing else.
     """
     until = time.monotonic() + STREAM_SECONDS
-    with hub.subscribe(progress.project_topic(project_id) for project_id in actor.project_ids) as subscription:
+    follower = Follower(actor, project_id)
+    shown = actor.project_ids if project_id is None else [project_id]
+    with hub.subscribe(progress.project_topic(each) for each in shown) as subscription:
         try:
-            before = await _look(actor)
+            before = await _look(follower, project_id)
             if seen is not None and seen != before.mark:
                 for part in ("now", "library"):
                     yield _say(part, before)
@@ -47,9 +52,10 @@ async def library_events(*, actor: Actor, seen: str | None) -> AsyncIterator[Ser
                 payload = await subscription.next(_again_seconds(before))
                 job = _step(payload, {work.job.id for work in before.work if work.job.status == JobState.RUNNING})
                 if job is not None:
+                    await follower.look_sometimes()
                     yield _fragment(f"job-{job.id}", job, before.mark)
                     continue
-                after = await _look(actor)
+                after = await _look(follower, project_id)
                 for event in _differences(before, after):
                     yield event
                 before = after
@@ -58,7 +64,7 @@ async def library_events(*, actor: Actor, seen: str | None) -> AsyncIterator[Ser
             return
 
 
-async def video_events(*, video: Video, seen: str | None = None) -> AsyncIterator[ServerSentEvent]:
+async def video_events(*, video: Video, follower: Follower, seen: str | None = None) -> AsyncIterator[ServerSentEvent]:
     """`progress` with a fragment, `history` when an attempt began or ended, `done` to fetch the whole page again.
 
     `seen` is the last move of its jobs that the page, or the stream before a lost connection, has shown.
@@ -80,6 +86,7 @@ async def video_events(*, video: Video, seen: str | None = None) -> AsyncIterato
                 again = live.read_again_seconds(now.state.job)
                 while _is_of_another(await subscription.next(again), video.id):
                     pass
+                await follower.look_sometimes()
                 await asyncio.sleep(PAUSE_SECONDS)
         except Closed:
             return
@@ -114,20 +121,15 @@ async def _read_snapshots(watchers: Sequence[_Watcher]) -> dict[_Watcher, Snapsh
     return dict(zip(watchers, found, strict=True))
 
 
-async def _read_sessions(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, bool]:
-    async with transaction() as session:
-        return dict.fromkeys(await still_live(session, ids), True)
-
-
 _in_work = Readings(_read_videos)
 _snapshots = Readings(_read_snapshots)
-_sessions = Readings(_read_sessions)
 
 
-async def _look(actor: Actor) -> Snapshot:
-    """How things stand. Raises Closed when the session was ended meanwhile: the browser comes back, to the login."""
-    if not await patiently(lambda: _sessions.get(actor.session_id)):
-        raise Closed
+async def _look(follower: Follower, project_id: uuid.UUID | None) -> Snapshot:
+    """How things stand. Raises Closed when access ended meanwhile: the browser comes back, perhaps to the login."""
+    actor = await follower.look()
+    if project_id is not None:
+        actor = actor.within(project_id)
     snapshot = await patiently(lambda: _snapshots.get(_Watcher(actor.project_ids, actor)))
     assert snapshot is not None
     return snapshot

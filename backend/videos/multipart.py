@@ -15,7 +15,7 @@ from backend.config import settings
 from backend.core.db import transaction
 from backend.core.errors import AppError, InvalidState, ValidationFailed
 from backend.core.storage import NoSuchMultipart, Part, storage
-from backend.orgs.access import Actor, get_visible
+from backend.orgs.access import Actor, Permission, get_visible
 from backend.videos import ledger
 from backend.videos.ledger import ObjectKind
 from backend.videos.models import Upload, UploadState
@@ -60,11 +60,11 @@ async def sign_parts(*, actor: Actor, upload_id: uuid.UUID, numbers: Sequence[in
 
     Whoever signs goes on sending: the days for which an upload is kept count from the last part that can arrive.
 
-    Raises NotFound, InvalidState, UploadExpired, and ValidationFailed for a number that is no part of the file.
+    Raises NotFound, Forbidden, InvalidState, UploadExpired, ValidationFailed for a number that is no part of the file.
     """
     seconds = settings.presigned_url_expiration
     async with transaction() as session:
-        upload = await get_visible(session, Upload, actor, upload_id)
+        upload = await get_visible(session, Upload, actor, upload_id, permission=Permission.EDIT)
         if not upload.resumable or upload.storage_upload_id is None:
             raise InvalidState("This upload is sent in one request, not in parts.")
         _require_open(upload)

@@ -14,21 +14,26 @@ from backend.accounts.access import ask_to_sign_in
 from backend.config import settings
 from backend.core import web
 from backend.core.db import SessionDep, transaction
-from backend.core.errors import Unauthenticated
+from backend.core.errors import Unauthenticated, ValidationFailed
 from backend.core.events import event_stream, in_turn
+from backend.core.forms import checked, read_form
 from backend.core.web import errors, is_htmx, lenient, redirect, render, wants_html
+from backend.core.words import filesize
 from backend.jobs.models import JobState
 from backend.jobs.progress import State
 from backend.jobs.words import doing
-from backend.orgs.access import Actor, CurrentActor, OptionalActor, PageActor, visible
-from backend.orgs.service import list_projects
-from backend.videos import quota, service, words
+from backend.orgs.access import Actor, CurrentActor, OptionalActor, PageActor, Permission, visible
+from backend.orgs.chosen import choose, chosen_project
+from backend.orgs.pages import contents
+from backend.orgs.streams import Follower
+from backend.orgs.words import counted
+from backend.videos import moving, quota, service, words
 from backend.videos.history import history
 from backend.videos.library import PAGE_SIZE, LibraryQuery
 from backend.videos.live import library_events, video_events
 from backend.videos.models import Video, VideoStatus
 from backend.videos.playback import playback_url, sizes
-from backend.videos.schemas import MAX_DESCRIPTION_LENGTH, MAX_TITLE_LENGTH, VideoOut, VideoPatch
+from backend.videos.schemas import MAX_DESCRIPTION_LENGTH, MAX_TITLE_LENGTH, VideoMove, VideoOut, VideoPatch
 from backend.videos.search import VideoQuery
 from backend.videos.uploads import ALLOWED_TYPES
 from backend.videos.work import look, state_of, states_of
@@ -43,6 +48,15 @@ MOST_FOLLOWED = 100
 
 web.templates().filters["activity"] = words.activity
 web.templates().globals["upload_types"] = ALLOWED_TYPES
+
+
+async def count_videos(session: AsyncSession, actor: Actor, project_id: uuid.UUID) -> str:
+    """What goes with a project."""
+    there = await service.stats(session, actor=actor.within(project_id))
+    return f"{counted(there.total, 'video')} ({filesize(there.size_bytes)})" if there.total else ""
+
+
+contents.append(count_videos)
 
 
 @router.get("/", include_in_schema=False)
@@ -61,39 +75,59 @@ async def library(
     session: SessionDep,
     query: Annotated[LibraryQuery, Depends(lenient(LibraryQuery))],
 ) -> Response:
-    """Numbers, what is in work, and the videos as the address asks for them; htmx gets the list alone."""
-    context = await _now(session, actor, query)
-    page = await _page(session, actor, query)
+    """Numbers, what is in work, and the videos as the address asks for them; htmx gets the list alone.
+
+    The project is the one that was chosen last where the address says none; `project=all` forgets it.
+    """
+    if not is_htmx(request):
+        if request.query_params.get("project") == "all":
+            forgotten = redirect(request, query.url(project=None))
+            choose(forgotten, None)
+            return forgotten
+        if query.project is None and (last := chosen_project(request, actor)) is not None:
+            return redirect(request, query.url(project=last))
+    seen = actor if query.project is None else actor.within(query.project)
+    context = await _now(session, seen, query)
+    page = await _page(session, seen, query)
     if not page.items and page.total:  # the page's last video was deleted: show what is now the last page
         query = query.model_copy(update={"page": page.total_pages})
-        page = await _page(session, actor, query)
+        page = await _page(session, seen, query)
     template = "videos/_library.html" if is_htmx(request) else "videos/index.html"
-    if not is_htmx(request):
-        context["upload_projects"] = await list_projects(session, actor=actor)
-    return render(request, template, page="library", query=query, library=await service.public_page(page), **context)
+    shown = await service.public_page(page)
+    response = render(request, template, page="library", query=query, library=shown, uploads=_uploads(seen), **context)
+    if query.project is not None and not is_htmx(request):
+        choose(response, query.project)
+    return response
 
 
 @router.get("/dashboard/now", include_in_schema=False)
-async def now(request: Request, actor: PageActor, session: SessionDep) -> Response:
+async def now(request: Request, actor: PageActor, session: SessionDep, project: uuid.UUID | None = None) -> Response:
     """The part of the library that changes by itself."""
-    return render(request, "videos/_now.html", **await _now(session, actor, LibraryQuery()))
+    seen = actor if project is None else actor.within(project)
+    return render(request, "videos/_now.html", **await _now(session, seen, LibraryQuery()))
 
 
 @router.get("/dashboard/live", include_in_schema=False, dependencies=[in_turn])
 async def live(
     actor: PageActor,
+    project: uuid.UUID | None = None,
     since: Annotated[str | None, Query(max_length=200)] = None,
     last_event_id: Annotated[str | None, Header(max_length=200)] = None,
 ) -> EventSourceResponse:
     """What changes in the library, as it happens."""
-    return event_stream(library_events(actor=actor, seen=last_event_id or since))
+    seen = actor if project is None else actor.within(project)
+    return event_stream(library_events(actor=seen, seen=last_event_id or since, project_id=project))
 
 
 @router.get("/upload", include_in_schema=False)
-async def upload_page(request: Request, actor: PageActor, session: SessionDep) -> Response:
+async def upload_page(request: Request, actor: PageActor) -> Response:
     """Drop or choose files; `POST` to the same path is the public API."""
-    projects = await list_projects(session, actor=actor)
-    return render(request, "videos/upload.html", page="upload", upload_projects=projects)
+    return render(request, "videos/upload.html", page="upload", uploads=_uploads(actor))
+
+
+def _uploads(actor: Actor) -> bool:
+    """Whether there is a project among those that are shown into which the actor may upload."""
+    return bool(actor.projects(Permission.EDIT))
 
 
 async def _now(session: AsyncSession, actor: Actor, query: LibraryQuery) -> dict[str, Any]:
@@ -102,7 +136,7 @@ async def _now(session: AsyncSession, actor: Actor, query: LibraryQuery) -> dict
     return {
         "seen": state.mark,
         "stats": await service.stats(session, actor=actor),
-        "usage": await quota.usage(session, owner_id=actor.user_id) if settings.user_quota_mb else None,
+        "usage": await quota.usage_for(session, actor=actor) if settings.user_quota_mb else None,
         "recent": recent.items,
         "work": state.work[:WORK_SHOWN],
         "work_total": len(state.work),
@@ -168,7 +202,8 @@ async def video_live(
     """How far a video's processing is, until its page is to be fetched again."""
     async with transaction() as session:
         video = await service.get_video(session, actor=actor, video_id=video_id)
-    return event_stream(video_events(video=video, seen=last_event_id or since))
+    follower = Follower(actor, video.project_id)
+    return event_stream(video_events(video=video, follower=follower, seen=last_event_id or since))
 
 
 @router.get("/videos/{video_id}/history", include_in_schema=False)
@@ -206,7 +241,7 @@ async def heading(request: Request, video_id: uuid.UUID, actor: PageActor, sessi
 @router.post("/videos/{video_id}/retry", include_in_schema=False)
 async def retry(request: Request, video_id: uuid.UUID, actor: PageActor, session: SessionDep) -> Response:
     """Process a failed video again."""
-    video = await service.get_video(session, actor=actor, video_id=video_id)
+    video = await service.get_video(session, actor=actor, video_id=video_id, permission=Permission.EDIT)
     return await _video(request, session, actor, await service.retry_video(session, actor=actor, video=video))
 
 
@@ -228,6 +263,20 @@ async def _video(request: Request, session: AsyncSession, actor: Actor, video: V
     )
 
 
+@router.post("/videos/{video_id}/move", include_in_schema=False)
+async def move(request: Request, video_id: uuid.UUID, actor: PageActor) -> Response:
+    """Put it into another project."""
+    async with transaction() as session:
+        await service.get_video(session, actor=actor, video_id=video_id, permission=Permission.EDIT)
+    values, _ = checked(VideoMove, await read_form(request))
+    if values is None:
+        raise ValidationFailed("Choose a project.")
+    async with transaction() as session:
+        video = await moving.move_video(session, actor=actor, video_id=video_id, project_id=values.project_id)
+    text = f"Moved to “{actor.names[video.project_id].name}”."
+    return _telling(redirect(request, f"/videos/{video.id}"), toast=_toast(text))
+
+
 # --- changing and deleting -------------------------------------------------------------------------------------------
 
 Place = Literal["dialog", "page"]
@@ -238,7 +287,7 @@ async def editor(
     request: Request, video_id: uuid.UUID, actor: PageActor, session: SessionDep, place: Place = "dialog"
 ) -> Response:
     """The form for title and description."""
-    video = await service.get_video(session, actor=actor, video_id=video_id)
+    video = await service.get_video(session, actor=actor, video_id=video_id, permission=Permission.EDIT)
     values = {"title": video.title, "description": video.description}
     return render(request, "videos/_edit.html", video=video, place=place, values=values, problems={})
 
@@ -254,7 +303,9 @@ async def edit(
     place: Annotated[Place, Form()] = "dialog",
 ) -> Response:
     """Save title and description; the form comes back when something is wrong with them."""
-    video = await service.get_video(session, actor=actor, video_id=video_id, for_update=True)
+    video = await service.get_video(
+        session, actor=actor, video_id=video_id, permission=Permission.EDIT, for_update=True
+    )
     try:
         texts = VideoPatch(title=title, description=description)
     except ValidationError as error:
@@ -277,7 +328,7 @@ async def delete(
     request: Request, video_id: uuid.UUID, actor: PageActor, session: SessionDep, leave: bool = False
 ) -> Response:
     """Out of sight at once, gone when the time for undo is over; `leave` goes on to the library."""
-    video = await service.get_video(session, actor=actor, video_id=video_id)
+    video = await service.get_video(session, actor=actor, video_id=video_id, permission=Permission.EDIT)
     await service.delete_video(session, actor=actor, video=video, grace_seconds=settings.delete_undo_seconds)
     toast = {"message": f"“{video.title}” was deleted."}
     if settings.delete_undo_seconds:

@@ -19,11 +19,13 @@ from backend.core.storage import storage
 from backend.jobs.models import Job, JobState
 from backend.jobs.running import JobError, Run
 from backend.videos import ledger
+from backend.videos.announcements import tell_of_video
 from backend.videos.ledger import ObjectKind, folder_of
 from backend.videos.media_info import Limits, MediaError, MediaInfo
 from backend.videos.models import Video, VideoStatus
 from backend.videos.sandbox import on_command
 from backend.videos.service import mark_processing
+from backend.webhooks.models import EventType
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +72,7 @@ async def step_ended(session: AsyncSession, job: Job, state: JobState, error: Jo
         .returning(Video.id)
     )
     if ended is not None:
+        await tell_of_video(session, EventType.VIDEO_FAILED, project_id=job.project_id, video_id=ended)
         log.info("video.failed", video_id=str(job.video_id), step=job.kind, code=error.code)
 
 
@@ -96,6 +99,7 @@ async def all_done(session: AsyncSession, job: Job) -> None:
         .returning(Video.id)
     )
     if done is not None:
+        await tell_of_video(session, EventType.VIDEO_COMPLETED, project_id=job.project_id, video_id=done)
         log.info("video.completed", video_id=str(job.video_id))
 
 

@@ -1,4 +1,4 @@
-"""Byte quotas: what the videos in a person's own projects take, with what they have announced and not yet sent."""
+"""Byte quotas: what the videos of a person or an organization take, with what is announced and not yet sent."""
 
 import uuid
 from dataclasses import dataclass
@@ -7,11 +7,27 @@ from sqlalchemy import BigInteger, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.config import settings
+from backend.orgs.access import Actor, require_in
 from backend.orgs.models import Project
+from backend.orgs.roles import Permission
 from backend.videos.models import OPEN_UPLOADS, Upload, VideoCount
 from backend.videos.refusals import QuotaExceeded
 
 _MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Whose a project is: exactly one of the two."""
+
+    user_id: uuid.UUID | None = None
+    organization_id: uuid.UUID | None = None
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """None where there is no limit."""
+        megabytes = settings.user_quota_mb if self.user_id is not None else settings.organization_quota_mb
+        return megabytes * _MIB or None
 
 
 @dataclass(frozen=True)
@@ -28,9 +44,12 @@ class Usage:
         return None if self.limit_bytes is None else self.limit_bytes - self.used_bytes - self.reserved_bytes
 
 
-async def usage(session: AsyncSession, *, owner_id: uuid.UUID, without: uuid.UUID | None = None) -> Usage:
-    """What counts for a person: all in the projects that are theirs. `without` names an upload that does not."""
-    theirs = select(Project.id).where(Project.owner_id == owner_id).scalar_subquery()
+async def usage(session: AsyncSession, *, holder: Holder, without: uuid.UUID | None = None) -> Usage:
+    """What counts: all in the projects that are the holder's. `without` names an upload that does not."""
+    mine = Project.owner_id == holder.user_id
+    if holder.organization_id is not None:
+        mine = Project.organization_id == holder.organization_id
+    theirs = select(Project.id).where(mine).scalar_subquery()
     used = select(cast(func.coalesce(func.sum(VideoCount.size_bytes), 0), BigInteger)).where(
         VideoCount.project_id.in_(theirs)
     )
@@ -41,8 +60,19 @@ async def usage(session: AsyncSession, *, owner_id: uuid.UUID, without: uuid.UUI
     )
     if without is not None:
         announced = announced.where(Upload.id != without)
-    limit = settings.user_quota_mb * _MIB or None
-    return Usage(await session.scalar(used) or 0, await session.scalar(announced) or 0, limit)
+    return Usage(await session.scalar(used) or 0, await session.scalar(announced) or 0, holder.limit_bytes)
+
+
+async def usage_for(session: AsyncSession, *, actor: Actor, organization_id: uuid.UUID | None = None) -> Usage:
+    """What counts for the actor, or for an organization of theirs; with a key, for whose project it is for.
+
+    Raises NotFound.
+    """
+    if organization_id is not None:
+        require_in(actor, Permission.VIEW, organization_id)
+        return await usage(session, holder=Holder(organization_id=organization_id))
+    holder = await _holder(session, actor.personal_project_id)
+    return await usage(session, holder=holder or Holder(user_id=actor.user_id))
 
 
 async def reserve(
@@ -52,14 +82,26 @@ async def reserve(
 
     Of several at once each waits for the one before it. Raises QuotaExceeded.
     """
-    if not settings.user_quota_mb:
+    if not settings.user_quota_mb and not settings.organization_quota_mb:
         return
-    owner_id = await session.scalar(select(Project.owner_id).where(Project.id == project_id))
-    if owner_id is None:
+    holder = await _holder(session, project_id)
+    if holder is None or holder.limit_bytes is None:
         return
-    await session.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"quota:{owner_id}"}
-    )
-    found = await usage(session, owner_id=owner_id, without=without)
+    name = f"quota:{holder.user_id or holder.organization_id}"
+    await session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
+    found = await usage(session, holder=holder, without=without)
     if found.left_bytes is not None and size_bytes > found.left_bytes:
         raise QuotaExceeded(max(0, found.left_bytes))
+
+
+async def reserve_move(session: AsyncSession, *, source: uuid.UUID, target: uuid.UUID, size_bytes: int) -> None:
+    """The same for what is there and goes to another project; between two of one holder nothing changes."""
+    if await _holder(session, source) != await _holder(session, target):
+        await reserve(session, project_id=target, size_bytes=size_bytes)
+
+
+async def _holder(session: AsyncSession, project_id: uuid.UUID) -> Holder | None:
+    row = (
+        await session.execute(select(Project.owner_id, Project.organization_id).where(Project.id == project_id))
+    ).one_or_none()
+    return None if row is None else Holder(*row)

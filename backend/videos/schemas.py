@@ -70,7 +70,7 @@ class PresignIn(UploadTexts):
     size: int = Field(strict=True, gt=0, le=_MAX_SIZE_BYTES, description="Bytes", examples=[1_048_576])
     content_type: Line = Field(max_length=100, examples=["video/mp4"])
     multipart: bool = Field(
-        False, description="Send it in parts, each signed on demand: it can then go on after a break"
+        False, strict=True, description="Send it in parts, each signed on demand: it can then go on after a break"
     )
     checksum: Checksum | None = None
 
@@ -245,6 +245,12 @@ class VideoPatch(StrictModel):
 
     title: Title = ""
     description: Description = ""
+
+
+class VideoMove(StrictModel):
+    """Where a video is to go."""
+
+    project_id: uuid.UUID
 
 
 class PreviewOut(BaseModel):

@@ -16,11 +16,14 @@ from backend.core.paging import Order
 from backend.jobs import service as jobs
 from backend.jobs import timeline
 from backend.jobs.models import LIVE_STATES, Job, JobState
-from backend.orgs.access import Actor, get_visible, visible
+from backend.orgs.access import Actor, Permission, get_visible, require, visible
+from backend.videos.announcements import tell_of_video
 from backend.videos.models import Video, VideoCount, VideoStatus
 from backend.videos.playback import poster_url
-from backend.videos.schemas import ErrorOut, Pagination, VideoListOut, VideoOut
+from backend.videos.schemas import Pagination, VideoListOut, VideoOut
 from backend.videos.search import VideoQuery, narrowed, order_of
+from backend.videos.shapes import video_out
+from backend.webhooks.models import EventType
 
 log = structlog.get_logger(__name__)
 
@@ -172,9 +175,16 @@ async def _total(session: AsyncSession, actor: Actor, query: VideoQuery, rows: S
 # --- one video -------------------------------------------------------------------------------------------------------
 
 
-async def get_video(session: AsyncSession, *, actor: Actor, video_id: uuid.UUID, for_update: bool = False) -> Video:
-    """Raises NotFound: for one that is not there, not visible to `actor`, or deleted."""
-    return await get_visible(session, Video, actor, video_id, for_update=for_update)
+async def get_video(
+    session: AsyncSession,
+    *,
+    actor: Actor,
+    video_id: uuid.UUID,
+    permission: Permission = Permission.VIEW,
+    for_update: bool = False,
+) -> Video:
+    """Raises NotFound: for one that is not there, not visible to `actor`, or deleted; Forbidden."""
+    return await get_visible(session, Video, actor, video_id, permission=permission, for_update=for_update)
 
 
 async def update_video(
@@ -187,6 +197,7 @@ async def update_video(
         video.description = description
     await session.flush()
     await session.refresh(video, ["updated_at"])
+    await tell_of_video(session, EventType.VIDEO_UPDATED, project_id=video.project_id, video_id=video.id)
     return video
 
 
@@ -202,6 +213,8 @@ async def retry_video(session: AsyncSession, *, actor: Actor, video: Video) -> V
         again = [step for step in steps if step.state == JobState.FAILED]
         if any(step.state == JobState.CANCELLED for step in steps):  # which is final
             again = []
+        if not again and root.state in LIVE_STATES:  # somebody else was quicker, after the video was read
+            raise InvalidState("Only a video whose processing failed can be tried again.")
     for step in again:
         await timeline.note_retry(session, actor=actor, job=await jobs.retry_job(session, actor=actor, job=step))
     if not again:
@@ -278,11 +291,12 @@ async def delete_video(session: AsyncSession, *, actor: Actor, video: Video, gra
         delay_seconds=grace_seconds,
         dedupe_key=_purge_key(video.id),
     )
+    await tell_of_video(session, EventType.VIDEO_DELETED, project_id=video.project_id, video_id=video.id)
     log.info("video.deleted", video_id=str(video.id), grace_seconds=grace_seconds)
 
 
 async def restore_video(session: AsyncSession, *, actor: Actor, video_id: uuid.UUID) -> Video:
-    """Undo a deletion within its grace. Raises NotFound once the removal has begun."""
+    """Undo a deletion within its grace. Raises NotFound once the removal has begun; Forbidden."""
     purge = await session.scalar(
         select(Job)
         .where(
@@ -295,8 +309,10 @@ async def restore_video(session: AsyncSession, *, actor: Actor, video_id: uuid.U
     )
     if purge is None:
         raise NotFound
+    require(actor, Permission.EDIT, purge.project_id)
     await jobs.cancel_job(session, actor=actor, job=purge)
     await session.execute(update(Video).where(Video.id == video_id).values(deleted_at=None))
+    await tell_of_video(session, EventType.VIDEO_RESTORED, project_id=purge.project_id, video_id=video_id)
     log.info("video.restored", video_id=str(video_id))
     return await get_video(session, actor=actor, video_id=video_id)
 
@@ -325,17 +341,7 @@ def _purge_key(video_id: uuid.UUID) -> str:
 
 async def public(video: Video) -> VideoOut:
     """A video as the API shows it."""
-    error = None
-    if video.error_code is not None:
-        error = ErrorOut(
-            code=video.error_code, message=video.error_message or "", retryable=bool(video.error_retryable)
-        )
-    rendition = None
-    if video.rendition_key is not None:
-        rendition = {"kind": video.rendition_kind, "size_bytes": video.rendition_size_bytes}
-    made = ("error", "poster_url", "rendition")
-    shown = {name: getattr(video, name) for name in VideoOut.model_fields if name not in made}
-    return VideoOut(**shown, poster_url=await poster_url(video), rendition=rendition, error=error)
+    return video_out(video, poster_url=await poster_url(video))
 
 
 async def public_all(videos: Sequence[Video]) -> list[VideoOut]:

@@ -18,16 +18,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from backend.config import settings
 from backend.core import capabilities
 from backend.core.db import after_commit, transaction
-from backend.core.errors import InvalidState, NotFound, StorageUnavailable, ValidationFailed
+from backend.core.errors import Forbidden, InvalidState, NotFound, StorageUnavailable, ValidationFailed
 from backend.core.security import read_claim, sign_claim
 from backend.core.storage import storage
-from backend.orgs.access import Actor, get_visible, visible
+from backend.orgs.access import Actor, Permission, get_visible, visible
 from backend.videos import ledger, quota
+from backend.videos.announcements import tell_of_upload
 from backend.videos.ledger import LATE_ARRIVAL, SLOW_ARRIVAL, ObjectKind
 from backend.videos.models import OPEN_UPLOADS, Upload, UploadState, Video
 from backend.videos.multipart import part_size_for
 from backend.videos.refusals import FileTooLarge, UnsupportedType, UploadMismatch, UploadMissing
 from backend.videos.schemas import MAX_TITLE_LENGTH
+from backend.webhooks.models import EventType
 
 log = structlog.get_logger(__name__)
 
@@ -132,10 +134,11 @@ async def sign_public(filename: str) -> PublicUpload:
 async def begin_adoption(*, actor: Actor, s3_key: str, claim: str, texts: Texts) -> uuid.UUID:
     """Reserve the video that the object under `s3_key` will be, in the actor's personal project; answers the upload.
 
-    Twice by the same person: the same upload. Raises ValidationFailed (a claim that is not for this key),
+    Twice by the same person: the same upload. Raises ValidationFailed (a claim that is not for this key), Forbidden,
     UnsupportedType, UploadMissing, FileTooLarge, UploadMismatch (an empty object), and NotFound when somebody else
     adopted it.
     """
+    project_id = project_for(actor, None)
     stated = read_claim(_CLAIM, claim)
     if stated.get("key") != s3_key:
         raise ValidationFailed("This claim is for another object.", fields={"claim": "For another object"})
@@ -153,9 +156,9 @@ async def begin_adoption(*, actor: Actor, s3_key: str, claim: str, texts: Texts)
     if found.size_bytes == 0:
         raise UploadMismatch("The file that arrived is empty.")
     async with transaction() as session:
-        await quota.reserve(session, project_id=actor.personal_project_id, size_bytes=found.size_bytes)
+        await quota.reserve(session, project_id=project_id, size_bytes=found.size_bytes)
         row = insert(Upload).values(
-            project_id=actor.personal_project_id,
+            project_id=project_id,
             owner_id=actor.user_id,
             s3_key=s3_key,
             filename=stated.get("filename") or s3_key.rpartition("/")[2],
@@ -286,9 +289,9 @@ async def begin(*, actor: Actor, file: Announced) -> Begun:
 async def change(session: AsyncSession, *, actor: Actor, upload_id: uuid.UUID, changes: Mapping[str, object]) -> Upload:
     """Keep what was typed (title, description, project_id) with an upload that is not yet a video.
 
-    Raises NotFound, InvalidState, ValidationFailed, QuotaExceeded.
+    Raises NotFound, Forbidden, InvalidState, ValidationFailed, QuotaExceeded.
     """
-    upload = await get_visible(session, Upload, actor, upload_id, for_update=True)
+    upload = await get_visible(session, Upload, actor, upload_id, permission=Permission.EDIT, for_update=True)
     if upload.state in (UploadState.COMPLETED, UploadState.CANCELLED):
         raise InvalidState("This upload has ended. Change the video instead.")
     for name in ("title", "description"):
@@ -300,6 +303,7 @@ async def change(session: AsyncSession, *, actor: Actor, upload_id: uuid.UUID, c
         # It is announced in the project that it leaves: of the same owner, it must not count twice.
         await quota.reserve(session, project_id=project_for(actor, project_id), size_bytes=size, without=upload.id)
         upload.project_id = project_id
+        await ledger.move(session, video_id=upload.video_id, project_id=project_id)
     return upload
 
 
@@ -322,13 +326,14 @@ async def duplicates(session: AsyncSession, *, actor: Actor, checksum: str) -> S
 
 async def abort(session: AsyncSession, *, actor: Actor, upload_id: uuid.UUID) -> None:
     """Give an upload up and remove what arrived; again is fine. Raises NotFound, InvalidState once it is a video."""
-    upload = await get_visible(session, Upload, actor, upload_id, for_update=True)
+    upload = await get_visible(session, Upload, actor, upload_id, permission=Permission.EDIT, for_update=True)
     if upload.state == UploadState.COMPLETED:
         raise InvalidState("This upload is already a video. Delete the video instead.")
     if upload.state == UploadState.CANCELLED:
         return
     for name, value in _GIVEN_UP.items():
         setattr(upload, name, value)
+    await tell_of_upload(session, EventType.UPLOAD_CANCELLED, upload)
     keys = sorted({upload.s3_key, final_key(upload)})
     # What arrives after this, on a URL that is still good, is removed when the URL is not.
     await ledger.bury(session, keys)
@@ -363,9 +368,13 @@ def tells_of_objects() -> bool:
 
 
 def project_for(actor: Actor, project_id: uuid.UUID | None) -> uuid.UUID:
-    """The project to put a video into: one's own unless another is named. Raises ValidationFailed."""
-    if project_id is None:
-        return actor.personal_project_id
+    """The project to put a video into: one's own unless another is named.
+
+    Raises ValidationFailed for one that the actor does not see, Forbidden for one that the actor may not change.
+    """
+    project_id = project_id or actor.personal_project_id
     if project_id not in actor.project_ids:
         raise ValidationFailed(fields={"project_id": "There is no such project, or you are not in it"})
+    if not actor.may(Permission.EDIT, project_id):
+        raise Forbidden
     return project_id

@@ -8,21 +8,20 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response, status
 
 from backend.config import settings
+from backend.core import openapi
 from backend.core.db import SessionDep, transaction
 from backend.core.errors import NotFound, Unauthenticated
-from backend.core.limits import hit
+from backend.core.limits import hit, network
 from backend.core.storage import Part
 from backend.core.web import client_ip, errors
 from backend.orgs.access import CurrentActor, get_visible
 from backend.videos import multipart, quota, service, sweep, uploads, verification
-from backend.videos.models import Upload, UploadState
+from backend.videos.models import Upload
 from backend.videos.schemas import (
     Checksum,
     DuplicateOut,
     DuplicatesOut,
-    ErrorOut,
     MultipartOut,
-    PartOut,
     PartsIn,
     PresignIn,
     PresignOut,
@@ -37,6 +36,7 @@ from backend.videos.schemas import (
     UsageOut,
     VideoOut,
 )
+from backend.videos.shapes import upload_out
 
 router = APIRouter(tags=["uploads"])
 
@@ -45,7 +45,7 @@ async def public_upload_allowed(request: Request) -> None:
     """Raises NotFound where the installation does not offer it, RateLimited when an address asks too often."""
     if not settings.public_upload_enabled:
         raise NotFound
-    await hit("public_upload", client_ip(request), per_minute=settings.public_uploads_per_minute)
+    await hit("public_upload", network(client_ip(request)), per_minute=settings.public_uploads_per_minute)
 
 
 @router.post(
@@ -196,6 +196,7 @@ async def abort_upload(upload_id: uuid.UUID, actor: CurrentActor, session: Sessi
     await uploads.abort(session, actor=actor, upload_id=upload_id)
 
 
+@openapi.proved_by(openapi.STORAGE)
 def sent_by_the_storage(request: Request) -> None:
     """Raises NotFound where no events are expected, Unauthenticated without the token."""
     token = settings.storage_events_token.get_secret_value()
@@ -218,37 +219,17 @@ async def storage_events(body: StorageEventsIn) -> None:
     await sweep.arrived(body.keys(settings.s3_bucket))
 
 
-@router.get("/api/usage", responses=errors(401, 503), summary="Storage used, and the quota")
-async def usage(actor: CurrentActor, session: SessionDep) -> UsageOut:
-    found = await quota.usage(session, owner_id=actor.user_id)
+@router.get("/api/usage", responses=errors(401, 404, 422, 503), summary="Storage used, and the quota")
+async def usage(
+    actor: CurrentActor,
+    session: SessionDep,
+    organization_id: Annotated[
+        uuid.UUID | None, Query(description="Of an organization one is in, not of oneself")
+    ] = None,
+) -> UsageOut:
+    found = await quota.usage_for(session, actor=actor, organization_id=organization_id)
     return UsageOut(used_bytes=found.used_bytes, reserved_bytes=found.reserved_bytes, limit_bytes=found.limit_bytes)
 
 
 def _public(upload: Upload, parts: Sequence[Part] | None = None) -> UploadOut:
-    error = None
-    if upload.error_code is not None:
-        error = ErrorOut(code=upload.error_code, message=upload.error_message or "", retryable=True)
-    return UploadOut(
-        id=upload.id,
-        video_id=upload.video_id,
-        video=upload.video_id if upload.state == UploadState.COMPLETED else None,
-        project_id=upload.project_id,
-        state=uploads.state_of(upload),
-        filename=upload.filename,
-        content_type=upload.content_type,
-        size_bytes=upload.size_bytes,
-        s3_key=upload.s3_key,
-        multipart=upload.resumable,
-        part_size=upload.part_size,
-        part_count=upload.part_count,
-        parts=None
-        if parts is None
-        else [PartOut(number=p.number, size_bytes=p.size_bytes, etag=p.etag) for p in parts],
-        checksum=upload.checksum,
-        title=upload.title,
-        description=upload.description,
-        error=error,
-        created_at=upload.created_at,
-        expires_at=upload.expires_at,
-        completed_at=upload.completed_at,
-    )
+    return upload_out(upload, state=uploads.state_of(upload), parts=parts)

@@ -17,8 +17,9 @@ from backend.config import settings
 from backend.core.db import transaction
 from backend.core.errors import AppError, Busy, InvalidState, NotFound
 from backend.core.storage import NoSuchMultipart, ObjectInfo, PartsChanged, storage
-from backend.orgs.access import Actor, get_visible, visible
+from backend.orgs.access import Actor, Permission, get_visible, require, visible
 from backend.videos import ledger, quota
+from backend.videos.announcements import tell_of_upload, tell_of_video
 from backend.videos.models import Upload, UploadState, Video, VideoStatus
 from backend.videos.multipart import problem_with
 from backend.videos.refusals import PartsInvalid, QuotaExceeded, UploadExpired, UploadMismatch, UploadMissing
@@ -33,6 +34,7 @@ from backend.videos.uploads import (
     project_for,
     title_of,
 )
+from backend.webhooks.models import EventType
 
 log = structlog.get_logger(__name__)
 
@@ -68,16 +70,15 @@ class _AtWork(Exception):
 async def confirm(*, actor: Actor, video_id: uuid.UUID, texts: Texts) -> Confirmed:
     """The bytes are said to be there: look, and make the video and its job. Again: the same video.
 
-    Raises NotFound, UploadMissing, UploadMismatch, PartsInvalid, UploadExpired, QuotaExceeded, InvalidState (given up
-    before), Busy, StorageUnavailable.
+    Raises NotFound, Forbidden, UploadMissing, UploadMismatch, PartsInvalid, UploadExpired, QuotaExceeded, InvalidState
+    (given up before), Busy, StorageUnavailable.
     """
     async with transaction() as session:
-        upload_id = await session.scalar(
-            visible(Upload, actor).with_only_columns(Upload.id).where(Upload.video_id == video_id)
-        )
-    if upload_id is None:
+        upload = await session.scalar(visible(Upload, actor).where(Upload.video_id == video_id))
+    if upload is None:
         raise NotFound
-    return await verify(upload_id, texts=texts)
+    require(actor, Permission.EDIT, upload.project_id)
+    return await verify(upload.id, texts=texts)
 
 
 async def complete(
@@ -85,9 +86,10 @@ async def complete(
 ) -> Confirmed:
     """As `confirm`, by the upload's id; a `project_id` counts unless it is a video already. Raises ValidationFailed."""
     async with transaction() as session:
-        upload = await get_visible(session, Upload, actor, upload_id, for_update=True)
+        upload = await get_visible(session, Upload, actor, upload_id, permission=Permission.EDIT, for_update=True)
         if project_id is not None and upload.state not in (UploadState.COMPLETED, UploadState.CANCELLED):
             upload.project_id = project_for(actor, project_id)
+            await ledger.move(session, video_id=upload.video_id, project_id=upload.project_id)
     return await verify(upload_id, texts=texts)
 
 
@@ -229,19 +231,19 @@ async def _settle(
     if isinstance(found, ObjectInfo):
         if found.size_bytes != upload.size_bytes:
             log.info("upload.mismatch", upload_id=str(upload.id), announced=upload.size_bytes, found=found.size_bytes)
-            return await _not_yet(session, upload, UploadState.FAILED, UploadMismatch())
+            return await _not_yet(session, taken, upload, UploadState.FAILED, UploadMismatch())
         try:
             await _reserve(session, upload)
-        except QuotaExceeded as refusal:
-            return await _not_yet(session, upload, taken.before, refusal)
+        except AppError as refusal:
+            return await _not_yet(session, taken, upload, taken.before, refusal)
         return await _make_video(session, upload, found, by_sender=by_sender)
     if isinstance(found, QuotaExceeded):
-        return await _not_yet(session, upload, taken.before, found)
+        return await _not_yet(session, taken, upload, taken.before, found)
     now = await session.scalar(select(func.now()))
     assert now is not None
     if upload.expires_at < now:
-        return await _not_yet(session, upload, UploadState.EXPIRED, UploadExpired())
-    return await _not_yet(session, upload, taken.before, found or UploadMissing())
+        return await _not_yet(session, taken, upload, UploadState.EXPIRED, UploadExpired())
+    return await _not_yet(session, taken, upload, taken.before, found or UploadMissing())
 
 
 async def _reserve(session: AsyncSession, upload: Upload) -> None:
@@ -249,7 +251,9 @@ async def _reserve(session: AsyncSession, upload: Upload) -> None:
     await quota.reserve(session, project_id=upload.project_id, size_bytes=size, without=upload.id)
 
 
-async def _not_yet(session: AsyncSession, upload: Upload, state: UploadState, refusal: AppError) -> AppError:
+async def _not_yet(
+    session: AsyncSession, taken: _Taken, upload: Upload, state: UploadState, refusal: AppError
+) -> AppError:
     """Nothing came of it this time. When nothing can come any more, what arrived is removed."""
     upload.state = state
     if state == UploadState.FAILED:
@@ -262,8 +266,12 @@ async def _not_yet(session: AsyncSession, upload: Upload, state: UploadState, re
         upload.check_at = None
         await ledger.bury(session, sorted({upload.s3_key, final_key(upload)}))
         log.info("upload.expired", upload_id=str(upload.id))
-        return refusal if state == UploadState.FAILED else UploadExpired()
-    upload.check_at = _later()
+        refusal = refusal if state == UploadState.FAILED else UploadExpired()
+    else:
+        upload.check_at = _later()
+    if upload.state != taken.before:
+        event = EventType.UPLOAD_FAILED if upload.state == UploadState.FAILED else EventType.UPLOAD_EXPIRED
+        await tell_of_upload(session, event, upload)
     return refusal
 
 
@@ -296,6 +304,8 @@ async def _make_video(session: AsyncSession, upload: Upload, found: ObjectInfo, 
     await session.refresh(video)
     if upload.s3_key != video.s3_key:
         await ledger.bury(session, [upload.s3_key])
+    await tell_of_upload(session, EventType.UPLOAD_COMPLETED, upload)
+    await tell_of_video(session, EventType.VIDEO_CREATED, project_id=video.project_id, video_id=video.id)
     log.info("video.created", video_id=str(video.id), job_id=str(job.id), size_bytes=video.size_bytes)
     return Confirmed(video, created=by_sender)
 
@@ -308,9 +318,12 @@ async def _confirmed_before(session: AsyncSession, upload: Upload, texts: Texts 
     if texts is None or upload.confirmed_at is not None:
         return Confirmed(video, created=False)
     upload.confirmed_at = func.now()
+    before = (video.title, video.description)
     video.title = texts.title or video.title
     if texts.description is not None:
         video.description = texts.description
     await session.flush()
     await session.refresh(video)
+    if before != (video.title, video.description):
+        await tell_of_video(session, EventType.VIDEO_UPDATED, project_id=video.project_id, video_id=video.id)
     return Confirmed(video, created=True)

@@ -3,6 +3,7 @@ import htmx from 'htmx.org';
 import 'htmx-ext-sse';
 
 import { startConfirmations } from './ui/confirm.js';
+import { startDialogs } from './ui/dialogs.js';
 import { startFrame } from './ui/frame.js';
 import { startLive } from './ui/live.js';
 import { startMenus } from './ui/menus.js';
@@ -18,4 +19,5 @@ startLive();
 startTimes();
 startToasts();
 startConfirmations();
+startDialogs();
 startRequests();

@@ -160,14 +160,14 @@ async def test_unknown_fields_and_bad_names_are_refused(client: httpx.AsyncClien
 
 async def test_only_the_first_account_is_an_admin(client: httpx.AsyncClient) -> None:
     first, second = await register(client), await register(client, "bob@example.org")
-    assert first.json()["user"]["roles"] == ["admin"]
-    assert second.json()["user"]["roles"] == []
+    assert first.json()["user"]["roles"] == ["admin", "coach_pro_plus"]
+    assert second.json()["user"]["roles"] == ["coach_pro_plus"]
 
 
 async def test_of_many_first_accounts_at_once_exactly_one_is_an_admin(client: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(*(register(client, f"u{n}@example.org") for n in range(6)))
     assert [answer.status_code for answer in answers] == [201] * 6
-    assert sum(answer.json()["user"]["roles"] == ["admin"] for answer in answers) == 1
+    assert sum(answer.json()["user"]["roles"] == ["admin", "coach_pro_plus"] for answer in answers) == 1
 
 
 async def test_closed_registration_lets_the_first_account_in_and_no_other(
@@ -293,9 +293,9 @@ async def test_the_operator_makes_an_admin_even_when_registration_is_closed(
 ) -> None:
     monkeypatch.setattr(settings, "open_registration", False)
     made = await service.create_admin(email="root@example.org", password=PASSWORD)
-    assert made.roles == ["admin"]
+    assert made.roles == ["admin", "coach_pro_plus"]
     answer = await client.post(LOGIN, json={"email": "root@example.org", "password": PASSWORD})
-    assert answer.json()["user"]["roles"] == ["admin"]
+    assert answer.json()["user"]["roles"] == ["admin", "coach_pro_plus"]
     projects = await client.get("/api/projects", headers=bearer(answer.json()["token"]))
     assert len(projects.json()["projects"]) == 1
 
@@ -309,4 +309,4 @@ async def test_the_operator_gives_an_existing_account_the_role_and_a_new_passwor
     assert code(await bob.client.get(ME)) == (401, "session_revoked")
     answer = await client.post(LOGIN, json={"email": bob.email, "password": "another good password"})
     assert answer.json()["user"]["id"] == bob.id
-    assert answer.json()["user"]["roles"] == ["admin"]
+    assert answer.json()["user"]["roles"] == ["admin", "coach_pro_plus"]

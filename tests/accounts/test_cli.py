@@ -26,7 +26,7 @@ async def test_create_admin_makes_an_account_that_can_sign_in(client: httpx.Asyn
     assert made.returncode == 0, made.stderr
     body = {"email": "root@example.org", "password": "correct horse battery"}
     answer = await client.post("/api/auth/login", json=body)
-    assert answer.json()["user"]["roles"] == ["admin"]
+    assert answer.json()["user"]["roles"] == ["admin", "coach_pro_plus"]
 
 
 async def test_create_admin_says_what_is_wrong_in_one_line(client: httpx.AsyncClient) -> None:

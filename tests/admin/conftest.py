@@ -14,8 +14,9 @@ from backend.core.db import transaction
 from tests.conftest import MakeUser, Person
 from tests.flows.conftest import chromium, visitor
 from tests.jobs.conftest import Declare, Jobs, declare, jobs_of
+from tests.webhooks.conftest import hooks, receiver
 
-__all__ = ["chromium", "declare", "visitor"]
+__all__ = ["chromium", "declare", "hooks", "receiver", "visitor"]
 
 
 @pytest.fixture(autouse=True)

@@ -67,6 +67,12 @@ async def test_the_log_is_read_in_pages(people: People) -> None:
     assert seen == ["6", "5", "4", "3", "2", "1", "0"]
 
 
+async def test_the_page_says_what_was_done_in_projects_in_words(people: People) -> None:
+    made = await people.user.client.post("/api/projects", json={"name": "Spring film"})
+    assert made.status_code == 201
+    assert "Made the project “Spring film”" in (await people.auditor.browser.get("/admin/audit")).text
+
+
 async def test_the_page_shows_an_order_of_many_lots_as_one_and_can_be_narrowed(
     people: People, busy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

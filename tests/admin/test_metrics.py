@@ -2,20 +2,24 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
+from sqlalchemy import func
 
 from backend.admin import measures
 from backend.config import settings
 from backend.core.db import transaction
 from backend.jobs import leases
 from backend.jobs.moves import JobError
+from backend.webhooks import courier, deliveries
 from tests.admin.conftest import People
 from tests.jobs.conftest import Declare, Jobs
+from tests.webhooks.conftest import Hooks, Receiver, answer
 
 Read = Callable[..., float]
 
@@ -88,6 +92,30 @@ async def test_attempts_durations_and_lease_losses_are_counted_by_kind(
         assert read("dailies_job_attempt_seconds_count", kind=kind) == 3
         assert read("dailies_job_attempt_seconds_bucket", kind=kind, le="+Inf") == 3
         assert 0 < read("dailies_job_attempt_seconds_sum", kind=kind) < 60
+
+
+async def test_deliveries_of_webhooks_are_told_by_how_they_stand(
+    prometheus: httpx.AsyncClient, hooks: Hooks, receiver: Receiver
+) -> None:
+    await hooks.make(receiver.url())
+    for _ in range(3):
+        await hooks.emit()
+    receiver.says(answer(500), answer(410), answer(204))
+    await hooks.change(next_try_at=func.now() - timedelta(minutes=2))
+    read = await scrape(prometheus)
+    assert read("dailies_webhook_deliveries", state="pending") == 3
+    assert 110 < read("dailies_webhook_overdue_seconds") < 600
+    async with transaction() as session:
+        first, second, _ = await deliveries.take(session, most=3)
+    assert (await scrape(prometheus))("dailies_webhook_deliveries", state="delivering") == 3
+    for each in (first, second):
+        outcome = await courier.send(each)
+        async with transaction() as session:
+            await deliveries.settle(session, each, outcome)
+        if each is first:
+            assert (await scrape(prometheus))("dailies_webhook_failing") == 1
+    read = await scrape(prometheus)
+    assert (read("dailies_webhook_dead"), read("dailies_webhook_failing")) == (2, 0)
 
 
 async def test_requests_are_counted_by_route_and_not_by_path(prometheus: httpx.AsyncClient, people: People) -> None:

@@ -54,6 +54,7 @@ WRITES: list[tuple[str, str, Any, int]] = [
     ("POST", f"/api/admin/jobs/{NOBODY}/restart", None, 404),
     ("POST", "/api/admin/jobs/bulk", {"action": "retry", "filter": {}}, 200),
     ("PATCH", f"/api/admin/users/{NOBODY}", {"roles": []}, 404),
+    ("PATCH", f"/api/admin/orgs/{NOBODY}", {"features": []}, 404),
     ("POST", "/admin/queues/media/pause", None, 204),
     ("POST", "/admin/queues/media/resume", None, 204),
     ("POST", f"/admin/jobs/{NOBODY}/retry", None, 404),
@@ -153,7 +154,7 @@ async def test_an_admin_gives_and_takes_roles(people: People) -> None:
     async with transaction() as session:
         entries = (await session.scalars(select(AuditEntry).order_by(AuditEntry.id))).all()
     assert [(entry.action, entry.detail["before"], entry.detail["after"]) for entry in entries] == [
-        ("user.roles", [], ["auditor"]),
+        ("user.roles", ["coach_pro_plus"], ["auditor"]),
         ("user.roles", ["auditor"], []),
     ]
     assert {entry.actor_email for entry in entries} == {people.admin.email}

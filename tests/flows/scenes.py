@@ -9,12 +9,15 @@ from pathlib import Path
 
 from playwright.async_api import expect
 from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.accounts.models import User
 from backend.core.db import transaction
 from backend.jobs.models import Job, JobAttempt, JobState
-from backend.orgs.models import Project
+from backend.orgs.models import OrgMember, Project
 from backend.videos.models import Video, VideoStatus
+from backend.webhooks.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from backend.webhooks.signing import new_secret
 from tests.flows.browser import Visitor, make_clip
 
 
@@ -121,3 +124,98 @@ async def many(visitor: Visitor, folder: Path, count: int) -> AsyncIterator[None
     yield
     async with transaction() as session:
         await session.execute(update(Video).where(Video.owner_id == user.id).values(deleted_at=datetime.now(UTC)))
+
+
+@dataclass(frozen=True)
+class Places:
+    """The ids of a project of an organization with everything in it, of its webhook, and of one that is off."""
+
+    organization: str
+    project: str
+    webhook: str
+    silent: str
+    invitation: str
+
+
+async def busy_project(visitor: Visitor) -> Places:
+    """An organization of the visitor's with a project: members, invitations, keys in every state, and a webhook with
+    deliveries that waits, has failed and was answered."""
+    organization = await visitor.api("POST", "/api/orgs", name="Harbour film club")
+    wanted = {"name": "Spring film", "organization_id": organization["id"]}
+    project = await visitor.api("POST", "/api/projects", **wanted)
+    await visitor.api("POST", "/api/projects", name="Regatta 2026")
+    base = f"/api/projects/{project['id']}"
+    link = await visitor.api("POST", f"{base}/invitations", role="editor", email="ingrid@example.org")
+    taken = await visitor.api("POST", f"{base}/invitations", role="viewer")
+    await visitor.api("DELETE", f"{base}/invitations/{taken['id']}")
+    for name, scopes in (("Nightly copy", ["read"]), ("Cutting room", ["read", "write"]), ("Old robot", ["admin"])):
+        key = await visitor.api("POST", f"{base}/api-keys", name=name, scopes=scopes)
+        if name == "Cutting room":
+            await visitor.api("POST", f"{base}/api-keys/{key['id']}/rotate", overlap_seconds=86_400)
+        if name == "Old robot":
+            await visitor.api("DELETE", f"{base}/api-keys/{key['id']}")
+    async with transaction() as session:
+        webhooks = [await _webhook(session, uuid.UUID(project["id"]), number) for number in range(2)]
+        await _members(session, uuid.UUID(organization["id"]))
+    return Places(organization["id"], project["id"], str(webhooks[0]), str(webhooks[1]), link["token"])
+
+
+async def _webhook(session: AsyncSession, project_id: uuid.UUID, number: int) -> uuid.UUID:
+    now = datetime.now(UTC)
+    failing = now - timedelta(hours=3)
+    endpoint_id = uuid.uuid4()
+    endpoint = WebhookEndpoint(
+        id=endpoint_id,
+        project_id=project_id,
+        url=("https://hooks.example.org/dailies", "https://old.example.org/hook")[number],
+        description=("The cutting room’s board", "")[number],
+        events=(["video.*", "job.failed"], ["upload.*"])[number],
+        secret=new_secret(endpoint_id)[1],
+        enabled=number == 0,
+        failing_since=failing,
+        disabled_at=None if number == 0 else now,
+        disabled_reason=None if number == 0 else "It answered 410: it is gone and wants to hear no more.",
+    )
+    session.add(endpoint)
+    await session.flush()
+    states = (("pending", 503, 2), ("dead", None, 10), ("delivered", 204, 1), ("cancelled", None, 0))
+    for place, (state, status, attempt) in enumerate(states):
+        delivery = WebhookDelivery(
+            project_id=project_id,
+            endpoint_id=endpoint_id,
+            event_id=uuid.uuid4(),
+            type=("video.completed", "video.failed", "video.created", "job.failed")[place],
+            data={"id": str(uuid.uuid4()), "title": "Harbour at dawn", "status": "completed"},
+            state=state,
+            status=status,
+            attempt=attempt,
+            error={"dead": "Nobody answered within 15 s.", "cancelled": "The webhook was switched off."}.get(state),
+            next_try_at=now + timedelta(minutes=24) if state == "pending" else None,
+            finished_at=None if state == "pending" else now,
+            created_at=now - timedelta(minutes=9 * place + 2),
+        )
+        session.add(delivery)
+        await session.flush()
+        if attempt:
+            session.add(
+                WebhookAttempt(
+                    project_id=project_id,
+                    delivery_id=delivery.id,
+                    at=now - timedelta(minutes=1),
+                    url=endpoint.url,
+                    status=status,
+                    answer="Our disk is full." if status == 503 else None,
+                    error=None if status else "Nobody answered within 15 s.",
+                    duration_ms=182,
+                )
+            )
+    return endpoint_id
+
+
+async def _members(session: AsyncSession, organization_id: uuid.UUID) -> None:
+    for name, role in (("Ingrid Lund", "admin"), ("Per Aune", "viewer")):
+        email = f"{name.split()[0].lower()}-{uuid.uuid4().hex[:6]}@example.org"
+        user = User(email=email, email_key=email, name=name, password_hash="-")
+        session.add(user)
+        await session.flush()
+        session.add(OrgMember(organization_id=organization_id, user_id=user.id, role=role))

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.conftest import Live
 from tests.flows.browser import Visitor, visit
-from tests.flows.scenes import one_of_each
+from tests.flows.scenes import busy_project, one_of_each
 from tests.flows.uploading import MB, PICKER, Line, in_state, make_film, row_of, until_percent
 
 LOOKS: list[tuple[Literal["light", "dark"], int]] = [("light", 1280), ("dark", 1280), ("dark", 390), ("light", 390)]
@@ -128,3 +128,42 @@ async def test_uploads_that_stopped_can_be_used_by_everybody(reader: Visitor, cl
     await reader.open("/dashboard")
     await in_state(row_of(page, film), "unfinished")
     await check(page, "library with an unfinished upload")
+
+
+async def test_projects_keys_and_webhooks_can_be_used_by_everybody(reader: Visitor) -> None:
+    page = reader.page
+    await reader.register()
+    there = await busy_project(reader)
+    project, organization = f"/projects/{there.project}", f"/orgs/{there.organization}"
+    for path in (
+        "/projects?ask=project",
+        "/projects",
+        f"{project}/members",
+        f"{project}/members?ask=invite",
+        f"{project}/keys",
+        f"{project}/keys?ask=key",
+        f"{project}/webhooks",
+        f"{project}/webhooks?ask=webhook",
+        f"{project}/activity",
+        f"{project}/settings",
+        organization,
+        f"{organization}/members",
+        f"{organization}/activity",
+        f"{organization}/settings",
+        f"{project}/settings?ask=delete",
+        f"{project}/webhooks/{there.silent}",
+        f"{project}/webhooks/{there.webhook}?ask=edit",
+        f"/invitations/{there.invitation}",
+        f"/dashboard?project={there.project}",
+    ):
+        await reader.open(path)
+        await check(page, path)
+    await reader.open(f"{project}/webhooks/{there.webhook}")
+    await page.locator(".delivery summary").first.click()
+    await expect(page.get_by_role("button", name="Send again")).to_be_visible()
+    await page.evaluate("for (const folded of document.querySelectorAll('.delivery-body details')) folded.open = true")
+    await check(page, "a webhook with a delivery unfolded")
+    await page.set_viewport_size({"width": 1280, "height": 844})
+    await page.get_by_role("button", name="Project: Spring film").click()
+    await expect(page.get_by_role("menuitemradio", name="Spring film")).to_be_focused()
+    await check(page, "the switcher")

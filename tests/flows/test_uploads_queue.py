@@ -13,7 +13,8 @@ from sqlalchemy import select
 from backend.accounts.models import User
 from backend.core.db import transaction
 from backend.jobs.models import Job, JobState
-from backend.orgs.models import MemberRole, Project, ProjectMember
+from backend.orgs.models import Project, ProjectMember
+from backend.orgs.roles import Role
 from tests.conftest import Live
 from tests.flows.browser import Visitor, make_clip
 from tests.flows.uploading import MB, PICKER, Line, id_of, in_state, make_film, row_of, until_percent
@@ -92,7 +93,7 @@ async def test_a_video_goes_into_the_project_that_was_chosen(visitor: Visitor, c
         project = Project(name="Spring film", owner_id=user.id, personal=False)
         session.add(project)
         await session.flush()
-        session.add(ProjectMember(project_id=project.id, user_id=user.id, role=MemberRole.OWNER))
+        session.add(ProjectMember(project_id=project.id, user_id=user.id, role=Role.OWNER))
     other = make_clip(clip.parent / "spring.mp4", seconds=2, seed=9)
     await visitor.open("/upload")
     line = await Line.of(page)

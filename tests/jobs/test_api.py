@@ -4,6 +4,7 @@ import uuid
 
 import httpx
 
+from backend.core.queue import registry
 from backend.jobs.running import JobError, Run, run_next
 from tests.conftest import Person
 from tests.jobs.conftest import Declare, Jobs
@@ -144,3 +145,14 @@ async def test_a_failed_job_is_tried_again_and_only_a_failed_one(user: Person, j
     await run_next(worker="tester")
     answer = await user.client.post(f"/api/jobs/{job.id}/retry")
     assert (answer.status_code, answer.json()["status"], answer.json()["error"]) == (200, "queued", None)
+
+
+async def test_work_that_this_version_does_not_know_is_not_tried_again(
+    user: Person, jobs: Jobs, declare: Declare
+) -> None:
+    kind = declare(failing)
+    job = await jobs.start(kind)
+    await run_next(worker="tester")
+    registry.remove(kind)
+    answer = await user.client.post(f"/api/jobs/{job.id}/retry")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "invalid_state")

@@ -18,8 +18,10 @@ from backend.core.events import hub
 from backend.core.redis import redis
 from backend.jobs import live, progress, service
 from backend.jobs.running import JobError, Run, run_next
+from backend.orgs.streams import Follower
 from tests.conftest import Person
 from tests.jobs.conftest import Declare, Jobs
+from tests.orgs.acting import actor_of
 
 
 @dataclass
@@ -213,11 +215,11 @@ async def test_an_event_of_another_version_makes_a_stream_read_the_truth(
 
 
 async def test_a_stream_goes_on_from_postgres_when_redis_is_away(
-    jobs: Jobs, declare: Declare, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+    user: Person, jobs: Jobs, declare: Declare, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "connected", False)
     job = await jobs.start(declare())
-    events = live.follow(job.id)
+    events = live.follow(job.id, follower=Follower(await actor_of(user), job.project_id))
     assert (await frame(events)).event == "progress"
     async with transaction() as session:
         await service.cancel_job(session, actor=None, job=job)

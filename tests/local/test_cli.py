@@ -34,7 +34,7 @@ async def test_create_admin_makes_an_administrator_who_can_sign_in(
     assert (made.returncode, made.stdout) == (0, "boss@example.org is an administrator now\n"), made.stderr
     answer = await client.post("/api/auth/login", json={"email": "boss@example.org", "password": password})
     assert answer.status_code == 200, answer.text
-    assert answer.json()["user"]["roles"] == ["admin"]
+    assert answer.json()["user"]["roles"] == ["admin", "coach_pro_plus"]
 
 
 async def test_create_admin_refuses_a_short_password_in_one_line(stack: Stack, client: httpx.AsyncClient) -> None:

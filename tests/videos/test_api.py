@@ -3,15 +3,18 @@
 import asyncio
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.config import settings
 from backend.core.db import transaction
 from backend.core.storage import storage
 from backend.jobs.models import Job
+from backend.videos import service
 from backend.videos.models import Video, VideoStatus
 from tests.conftest import Person
 from tests.videos.sending import BYTES, RunJobs, add_row, code, get, send
@@ -202,6 +205,23 @@ async def test_a_failed_video_is_processed_again_by_the_same_job(user: Person, r
     await run_jobs()
     failed = (await user.client.get(f"/api/videos/{video['id']}")).json()
     assert (failed["status"], failed["error"]["code"]) == ("failed", "corrupt_media")
+
+
+async def test_who_comes_a_moment_late_does_not_try_a_video_again(
+    user: Person, run_jobs: RunJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = await send(user)
+    await run_jobs()
+    retry = service.retry_video
+
+    async def after_another(session: AsyncSession, **given: Any) -> Video:
+        monkeypatch.setattr(service, "retry_video", retry)
+        assert (await user.client.post(f"/api/videos/{video['id']}/retry")).status_code == 200
+        return await retry(session, **given)
+
+    monkeypatch.setattr(service, "retry_video", after_another)
+    late = await user.client.post(f"/api/videos/{video['id']}/retry")
+    assert (late.status_code, code(late)) == (409, "invalid_state")
 
 
 async def test_a_video_whose_job_was_cancelled_gets_a_new_one(user: Person) -> None:

@@ -12,9 +12,11 @@ from backend.core.db import transaction
 from backend.jobs import leases
 from backend.jobs.models import Job
 from backend.jobs.running import JobError
+from backend.orgs.streams import Follower
 from backend.videos.live import video_events
 from backend.videos.models import Video
 from tests.conftest import Person
+from tests.orgs.acting import actor_of
 from tests.videos import media_corpus as corpus
 from tests.videos.sending import RunJobs, send
 from tests.videos.test_pages import HTMX
@@ -107,7 +109,7 @@ async def test_the_timeline_is_told_of_at_the_begin_and_the_end_of_each_attempt(
     shown = re.search(r"/live\?since=(\d+)", page)
     assert shown
     assert 'hx-trigger="sse:history' in page
-    events = video_events(video=video, seen=shown[1])
+    events = video_events(video=video, follower=Follower(await actor_of(user), video.project_id), seen=shown[1])
 
     async def news() -> str:
         async with asyncio.timeout(60):

@@ -13,7 +13,8 @@ from backend.config import settings
 from backend.core.db import transaction
 from backend.core.errors import StorageUnavailable
 from backend.core.storage import storage
-from backend.orgs.models import MemberRole, Project, ProjectMember
+from backend.orgs.models import Project, ProjectMember
+from backend.orgs.roles import Role
 from backend.videos import sweep
 from backend.videos.models import StoredObject, Upload
 from tests.conftest import Person
@@ -38,7 +39,7 @@ async def second_project(user: Person) -> str:
         project = Project(name="Spring film", owner_id=uuid.UUID(user.id), personal=False)
         session.add(project)
         await session.flush()
-        session.add(ProjectMember(project_id=project.id, user_id=project.owner_id, role=MemberRole.OWNER))
+        session.add(ProjectMember(project_id=project.id, user_id=project.owner_id, role=Role.OWNER))
     return str(project.id)
 
 

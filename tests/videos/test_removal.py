@@ -3,8 +3,6 @@
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
@@ -16,6 +14,7 @@ from backend.jobs import leases
 from backend.videos import ledger, service, sweep
 from backend.videos.models import StoredObject, Upload, Video
 from tests.conftest import Person
+from tests.orgs.acting import actor_of
 from tests.videos.sending import RunJobs, adoptable, folder, make_due, presign, project_of, put, seen, send
 
 
@@ -177,11 +176,6 @@ async def test_storage_trouble_delays_a_deletion_and_never_loses_it(
 
 
 # --- undo ------------------------------------------------------------------------------------------------------------
-
-
-async def actor_of(user: Person) -> Any:
-    project_id = await project_of(user)
-    return SimpleNamespace(user_id=uuid.UUID(user.id), project_ids=(project_id,), personal_project_id=project_id)
 
 
 async def delete_with_grace(user: Person, video_id: str) -> None:

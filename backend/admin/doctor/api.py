@@ -8,8 +8,9 @@ from backend.admin.doctor.alike import digests
 from backend.admin.doctor.examination import surgery
 from backend.admin.doctor.schemas import ReportOut
 from backend.admin.doctor.web import PURPOSE, TOLD_BY, test_events
+from backend.core import openapi
 from backend.core.errors import Forbidden, Unauthenticated, ValidationFailed
-from backend.core.events import event_stream
+from backend.core.events import STREAM_CONTENT, event_stream
 from backend.core.security import read_claim
 from backend.core.web import errors
 from backend.orgs.access import AdminActor, AuditorActor, identify
@@ -34,14 +35,20 @@ async def errand(actor: AdminActor) -> browser.Errand:
     return browser.send_out()
 
 
-@router.get("/stream", responses=errors(401, 403, 503), summary="A short test stream")
+@router.get(
+    "/stream",
+    response_class=EventSourceResponse,
+    responses={200: {"content": STREAM_CONTENT}, **errors(401, 403, 503)},
+    summary="A short test stream",
+)
+@openapi.proved_by(*openapi.PERSON)
 async def stream(request: Request) -> EventSourceResponse:
     """Five events, 0.4 s apart: for whoever may look, and for the doctor itself."""
     if not _is_the_doctor(request):
         actor = await identify(request)
         if actor is None:
             raise Unauthenticated
-        if not actor.user.may_audit:
+        if not actor.may_audit:
             raise Forbidden
     return event_stream(test_events())
 

@@ -24,6 +24,7 @@ from backend.videos import encoders
 from backend.videos.confinement import SandboxReport, sandbox_report
 from backend.videos.sandbox import ToolMissing, ToolOutput, ToolTimeout, run_tool
 from backend.videos.workspace import SPARE_BYTES
+from backend.webhooks.figures import Deliveries, deliveries
 
 WORKERS = "Workers"
 MACHINE = "Media tools on this machine"
@@ -133,6 +134,32 @@ def judge_kinds(workers: Sequence[WorkerOut]) -> Finding:
         fix = "Upgrade and restart the workers (compose: docker compose up -d --build worker)."
         return failed(f"No living worker knows {', '.join(missing)}: such jobs wait for ever.", fix)
     return ok(f"{len(registry.kinds())} kinds.")
+
+
+#: A delivery that is due for so long, while none is under way, is one that nobody sends.
+OVERDUE_SECONDS = 300
+
+
+@check(WORKERS, "Webhooks are sent")
+async def webhooks(visit: Visit) -> Finding:
+    await reached(visit)
+    try:
+        async with transaction() as session:
+            found = await deliveries(session)
+    except Exception:  # as above
+        raise NotTried("Not tried: the tables of webhooks cannot be read.") from None
+    return judge_webhooks(found)
+
+
+def judge_webhooks(found: Deliveries) -> Finding:
+    """Receivers that fail are no fault of the platform: they are told of, and their projects see it, too."""
+    numbers = f"{found.pending} wait, {found.delivering} are under way, {found.dead} were given up within a day"
+    if found.overdue_seconds > OVERDUE_SECONDS and not found.delivering:
+        minutes = round(found.overdue_seconds / 60)
+        fix = f"{START}, and see that WEBHOOK_SLOTS is not 0 there."
+        return failed(f"A delivery is due since {minutes} minutes, and nobody sends it.", fix, numbers)
+    failing = f"; {found.failing} webhooks fail" if found.failing else ""
+    return ok(f"{numbers}{failing}.")
 
 
 # --- this machine ----------------------------------------------------------------------------------------------------
@@ -302,4 +329,4 @@ def judge_disk(folder: Path, free: int | None, *, name: str, wanted: int) -> Fin
     return ok(f"{left}.")
 
 
-CHECKS = (alive, versions, queues, kinds, tools, codecs, encoder, sandbox, work_disk, data_disk)
+CHECKS = (alive, versions, queues, kinds, webhooks, tools, codecs, encoder, sandbox, work_disk, data_disk)

@@ -15,9 +15,18 @@ export function startFrame() {
   });
   // A form that came back with a complaint: the cursor goes where the complaint is.
   document.querySelector('main [aria-invalid="true"]')?.focus();
+  // On a phone not all tabs fit: the open one is seen.
+  document.querySelector('.tabs [aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' });
   fold(root.dataset.sidebar === 'folded');
   showTheme();
+  showAddress();
   forgetDone();
+}
+
+/** What answered a form has the form's address: loaded again it would be sent once more, or lead nowhere. */
+function showAddress() {
+  const main = document.querySelector('main[data-address]');
+  if (main) history.replaceState(history.state, '', main.dataset.address);
 }
 
 /** `?done=…` made the server say “Saved.” once; loading the page again must not say it again. */

@@ -5,6 +5,14 @@ import { toast } from './toasts.js';
 const NO_ANSWER = 'The server did not answer. Check your connection and try again.';
 
 export function startRequests() {
+  // What the page asked for by itself is not ours any more, as when somebody was removed from a project: the whole page
+  // says so better than a toast every few seconds.
+  document.addEventListener('htmx:beforeOnLoad', (event) => {
+    const { xhr, requestConfig } = event.detail;
+    if (![403, 404].includes(xhr.status) || requestConfig.triggeringEvent?.type !== 'live:poll') return;
+    event.preventDefault();
+    location.reload();
+  });
   document.addEventListener('htmx:beforeSwap', (event) => {
     const type = event.detail.xhr.getResponseHeader('Content-Type') ?? '';
     if (event.detail.shouldSwap && event.detail.xhr.response && !type.startsWith('text/html')) {

@@ -80,7 +80,8 @@ export class Row {
     this.#label('retry', retryWord);
     this.#at('remove').hidden = !ENDED.includes(name);
     this.#at('fields').hidden = ['refused', 'cancelled', 'duplicate'].includes(name);
-    if (this.#at('project')) this.#at('project').disabled = ['checking', 'processing', 'ready'].includes(name);
+    // A video is moved on its own page.
+    if (this.#at('project')) this.#at('project').disabled = name === 'checking' || !this.#at('open').hidden;
     this.#at('error').hidden = true;
     this.note(isWhole ? 'All of it has arrived.' : (NOTES[name] ?? ''));
     if (['checking', 'ready', 'failed', 'cancelled', 'refused', 'duplicate'].includes(name)) this.live();

@@ -1,6 +1,7 @@
 """The doctor's page in a real browser: what is well is folded, and what the browser alone can notice is shown."""
 
 import asyncio
+import re
 import subprocess
 import sys
 import time
@@ -141,7 +142,8 @@ async def test_a_proxy_that_buffers_streams(page: Page, front: Proxy) -> None:
 async def test_a_clock_that_is_wrong(page: Page, front: Proxy) -> None:
     await page.add_init_script("const now = Date.now; Date.now = () => now() + 300_000")
     await examine(page, front)
-    assert "300 s ahead" in await finding(page, "clock", "warning")
+    told = await finding(page, "clock", "warning")
+    assert re.search(r"\b(29\d|300|301) s ahead", told)  # a busy machine answers late, and half of that is counted
 
 
 async def test_a_proxy_that_makes_our_own_requests_look_foreign(page: Page, front: Proxy) -> None:

@@ -22,6 +22,7 @@ from backend.jobs.running import Runner
 from backend.jobs.workers import Registration
 from backend.videos.confinement import SandboxReport
 from tests.admin.doctor.conftest import Examine
+from tests.webhooks.conftest import Hooks, Receiver, answer
 
 GIGABYTE = 1024**3
 
@@ -70,6 +71,20 @@ async def test_a_worker_of_an_older_version(examine: Examine, at_work: Registrat
     found = await examine(checks.versions)
     assert (found.state, "tester (0.0.1)" in found.words) == (State.FAILED, True)
     assert f"runs {__version__}" in found.fix
+
+
+async def test_webhooks_that_nobody_sends(examine: Examine, hooks: Hooks, receiver: Receiver) -> None:
+    await hooks.make(receiver.url())
+    await hooks.emit()
+    found = await examine(checks.webhooks)
+    assert (found.state, found.words.startswith("1 wait, 0 are under way")) == (State.OK, True)
+    await hooks.change(next_try_at=func.now() - timedelta(minutes=7))
+    found = await examine(checks.webhooks)
+    assert (found.state, "7 minutes" in found.words, "WEBHOOK_SLOTS" in found.fix) == (State.FAILED, True, True)
+    receiver.says(answer(500))
+    await hooks.deliver()
+    found = await examine(checks.webhooks)
+    assert (found.state, "1 webhooks fail" in found.words) == (State.OK, True)
 
 
 async def test_a_worker_that_does_not_know_a_kind(examine: Examine, at_work: Registration) -> None:

@@ -20,7 +20,6 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from backend.config import settings
-from backend.core import limits
 from backend.core.queue import Doorbell, arq_queue, make_doorbell, sqs_queue
 from backend.core.redis import redis
 from tests.conftest import ROOT, free_port
@@ -221,7 +220,6 @@ async def arq_bells(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     await line.mend()
     over_line = url._replace(netloc=url.netloc.replace(f":{url.port}", f":{line.port}")).geturl()
     monkeypatch.setattr(settings, "redis_url", SecretStr(over_line))
-    monkeypatch.setattr(limits, "_shared_limiter", None)  # else it would keep the line that is cut below
     yield ArqBells(line)
     await line.cut()
 

@@ -1,0 +1,107 @@
+"""What people are where: read from their memberships, in one query for as many as are asked about."""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sqlalchemy import and_, cast, false, func, null, select, union_all
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from backend.accounts.models import User
+from backend.orgs.models import Organization, OrgMember, Project, ProjectMember
+from backend.orgs.roles import PERMISSIONS, Permission, Role, higher
+
+
+class Named(NamedTuple):
+    """What a project is called by whoever asks, and whose it is."""
+
+    name: str  #: with that of its owner, when it is somebody else's personal one: of these all have the same
+    organization: str | None  #: the name of its organization
+    own: bool  #: the actor's own
+
+
+def called(name: str, owner: str | None) -> str:
+    """The name of a project; that of a personal one with its owner's, for others."""
+    return f"{name} ({owner})" if owner else name
+
+
+@dataclass
+class Standing:
+    """What a person is where."""
+
+    personal: uuid.UUID | None = None
+    roles: dict[uuid.UUID, Role] = field(default_factory=dict)
+    org_roles: dict[uuid.UUID, Role] = field(default_factory=dict)
+    org_features: dict[uuid.UUID, frozenset[str]] = field(default_factory=dict)
+    names: dict[uuid.UUID, Named] = field(default_factory=dict)
+
+    def may_grant(
+        self, role: Role, *, project_id: uuid.UUID | None = None, organization_id: uuid.UUID | None = None
+    ) -> bool:
+        """Whether the person may give somebody this role there."""
+        own = self.roles.get(project_id) if project_id else None
+        own = own or (self.org_roles.get(organization_id) if organization_id else None)
+        return own is not None and {Permission.MANAGE, role.to_grant} <= PERMISSIONS[own]
+
+
+async def load_standing(session: AsyncSession, user_id: uuid.UUID) -> Standing:
+    """What somebody is where, who does not ask."""
+    return (await standings_of(session, [user_id]))[user_id]
+
+
+async def standings_of(session: AsyncSession, user_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Standing]:
+    """What these people are where, in one query."""
+    ids = list(user_ids)
+    there = Project.deleted_at.is_(None)
+    owner = aliased(User)
+    of_another = and_(Project.personal, owner.id == Project.owner_id, owner.id != ProjectMember.user_id)
+    direct = (
+        select(
+            ProjectMember.user_id,
+            ProjectMember.role,
+            Project.id.label("project_id"),
+            Project.name.label("project_name"),
+            (Project.owner_id == ProjectMember.user_id).label("mine"),
+            Organization.name.label("organization_name"),
+            and_(Project.personal, Project.owner_id == ProjectMember.user_id).label("own"),
+            func.coalesce(func.nullif(owner.name, ""), owner.email).label("owner"),
+            cast(null(), OrgMember.organization_id.type).label("organization_id"),
+            cast(null(), Organization.features.type).label("features"),
+        )
+        .join(Project, Project.id == ProjectMember.project_id)
+        .outerjoin(Organization, Organization.id == Project.organization_id)
+        .outerjoin(owner, of_another)
+        .where(ProjectMember.user_id.in_(ids), there)
+    )
+    through = (
+        select(
+            OrgMember.user_id,
+            OrgMember.role,
+            Project.id.label("project_id"),
+            Project.name.label("project_name"),
+            false().label("mine"),
+            Organization.name.label("organization_name"),
+            false().label("own"),
+            cast(null(), User.email.type).label("owner"),
+            OrgMember.organization_id,
+            Organization.features,
+        )
+        .join(Organization, Organization.id == OrgMember.organization_id)
+        .outerjoin(Project, and_(Project.organization_id == OrgMember.organization_id, there))
+        .where(OrgMember.user_id.in_(ids))
+    )
+    standings = {user_id: Standing() for user_id in ids}
+    for row in await session.execute(union_all(direct, through)):
+        standing, role = standings[row.user_id], Role(row.role)
+        if row.project_id is not None:
+            standing.roles[row.project_id] = higher(standing.roles.get(row.project_id), role)
+            name = called(row.project_name, row.owner)
+            standing.names[row.project_id] = Named(name, row.organization_name, bool(row.mine))
+        if row.own:
+            standing.personal = row.project_id
+        if row.organization_id is not None:
+            standing.org_roles[row.organization_id] = role
+            standing.org_features[row.organization_id] = frozenset(row.features)
+    return standings

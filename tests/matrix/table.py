@@ -1,0 +1,379 @@
+"""What every route is for, said once: whom it is open to, and what one needs to be allowed there.
+
+A line is a route; `{name}` after it is an id in its body or its query, which is a line of its own. A route without a
+line fails the build. What is here is not read from the code that decides: it is what that code has to do.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How a request ends, as far as permission goes."""
+
+    ALLOWED = "allowed"
+    UNAUTHENTICATED = "unauthenticated"  #: 401, or on to the login page
+    FORBIDDEN = "forbidden"  #: 403
+    MISSING = "missing"  #: 404, or what an id in a body gets
+    BROKEN = "broken"  #: anything else, never expected
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Whom a route is open to.
+
+    `who`: public (everybody), guest (everybody, but no key), anybody (people and keys), person (no keys), auditor and
+    admin (of the platform), account (a person, about themselves), link (a person who has it), holder (whoever has it,
+    but no key), token (who has a secret of the installation's).
+    """
+
+    who: str
+    needs: str = ""  #: a permission in the project or organization that the route's ids are of
+
+
+@dataclass(frozen=True)
+class Route:
+    """A line of the table."""
+
+    method: str
+    path: str
+    inside: str = ""  #: the id in its body or its query
+
+    @property
+    def names(self) -> list[str]:
+        return re.findall(r"{(\w+)}", self.path)
+
+    @property
+    def is_api(self) -> bool:
+        return self.path.startswith("/api/") or self.path in ("/me", "/health", "/ready", "/metrics", "/openapi.json")
+
+    @property
+    def is_safe(self) -> bool:
+        return self.method == "GET"
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}" + (f" {{{self.inside}}}" if self.inside else "")
+
+
+_LINES: Mapping[Rule, str] = {
+    Rule("public"): """
+        GET /openapi.json
+        GET /health
+        GET /api/v1/health
+        GET /ready
+        GET /docs
+        GET /
+        POST /login
+        POST /register
+        POST /logout
+        POST /upload
+        POST /api/auth/register
+        POST /api/auth/login
+        POST /api/auth/refresh
+    """,
+    Rule("guest"): """
+        GET /login
+        GET /register
+    """,
+    Rule("token"): """
+        GET /metrics
+        POST /api/storage/events
+        GET /api/admin/doctor/settings
+    """,
+    Rule("anybody"): """
+        GET /api/projects
+        GET /api/jobs
+        GET /api/videos
+        GET /videos
+        GET /api/uploads
+        GET /api/uploads/duplicates
+        GET /api/usage
+        GET /videos/progress
+    """,
+    Rule("person"): """
+        GET /me
+        GET /api/auth/me
+        POST /api/auth/logout
+        POST /api/projects
+        GET /api/orgs
+        POST /api/orgs
+        GET /settings
+        POST /settings/profile
+        POST /settings/password
+        POST /settings/sessions/revoke-others
+        GET /dashboard
+        GET /dashboard/now
+        GET /dashboard/live
+        GET /upload
+        GET /projects
+        POST /projects
+        POST /orgs
+    """,
+    Rule("account"): "POST /settings/sessions/{session_id}/revoke",
+    Rule("holder"): "GET /invitations/{token}",
+    Rule("link"): """
+        POST /invitations/{token}
+        GET /api/invitations/{token}
+        POST /api/invitations/{token}/accept
+    """,
+    Rule("anybody", "view"): """
+        GET /api/projects/{project_id}
+        GET /api/projects/{project_id}/members
+        GET /api/jobs/{job_id}
+        GET /api/videos/jobs/{job_id}
+        GET /jobs/{job_id}
+        GET /api/jobs/{job_id}/stream
+        GET /api/videos/jobs/{job_id}/stream
+        GET /jobs/{job_id}/stream
+        GET /api/uploads/{upload_id}
+        GET /api/videos/{video_id}
+        GET /videos/{video_id}
+        GET /api/videos/{video_id}/playback-url
+        GET /api/videos/{video_id}/preview.vtt
+        GET /api/videos/{video_id}/hls/master.m3u8
+        GET /api/videos/{video_id}/hls/{rung}.m3u8
+        GET /api/usage {organization_id}
+    """,
+    Rule("anybody", "edit"): """
+        POST /api/jobs/{job_id}/cancel
+        POST /api/jobs/{job_id}/retry
+        PATCH /api/videos/{video_id}
+        DELETE /api/videos/{video_id}
+        POST /api/videos/{video_id}/retry
+        POST /api/videos/{video_id}/move
+        POST /api/videos/{video_id}/move {project_id}
+        PATCH /api/uploads/{upload_id}
+        PATCH /api/uploads/{upload_id} {project_id}
+        POST /api/uploads/{upload_id}/parts
+        POST /api/uploads/{upload_id}/complete
+        POST /api/uploads/{upload_id}/complete {project_id}
+        DELETE /api/uploads/{upload_id}
+        POST /api/upload/presigned-url
+        POST /api/upload/presigned-url {project_id}
+        POST /api/videos
+        POST /api/videos {video_id}
+        POST /videos
+        POST /videos {video_id}
+    """,
+    Rule("anybody", "manage"): """
+        PATCH /api/projects/{project_id}
+        GET /api/projects/{project_id}/invitations
+        GET /api/projects/{project_id}/audit
+        GET /api/projects/{project_id}/api-keys
+        GET /api/projects/{project_id}/webhooks
+        POST /api/projects/{project_id}/webhooks
+        GET /api/projects/{project_id}/webhooks/{webhook_id}
+        PATCH /api/projects/{project_id}/webhooks/{webhook_id}
+        DELETE /api/projects/{project_id}/webhooks/{webhook_id}
+        POST /api/projects/{project_id}/webhooks/{webhook_id}/secret
+        POST /api/projects/{project_id}/webhooks/{webhook_id}/test
+        GET /api/projects/{project_id}/webhooks/{webhook_id}/deliveries
+        GET /api/projects/{project_id}/deliveries/{delivery_id}
+        POST /api/projects/{project_id}/deliveries/{delivery_id}/redeliver
+    """,
+    Rule("person", "manage"): """
+        PATCH /api/projects/{project_id}/members/{user_id}
+        DELETE /api/projects/{project_id}/members/{user_id}
+        POST /api/projects/{project_id}/invitations
+        DELETE /api/projects/{project_id}/invitations/{invitation_id}
+        POST /api/projects/{project_id}/api-keys
+        POST /api/projects/{project_id}/api-keys/{key_id}/rotate
+        DELETE /api/projects/{project_id}/api-keys/{key_id}
+        POST /api/projects {organization_id}
+        PATCH /api/orgs/{organization_id}
+        PATCH /api/orgs/{organization_id}/members/{user_id}
+        DELETE /api/orgs/{organization_id}/members/{user_id}
+        GET /api/orgs/{organization_id}/invitations
+        POST /api/orgs/{organization_id}/invitations
+        DELETE /api/orgs/{organization_id}/invitations/{invitation_id}
+        GET /api/orgs/{organization_id}/audit
+        POST /projects {organization_id}
+        GET /orgs/{organization_id}/activity
+        GET /projects/{project_id}/activity
+        POST /orgs/{organization_id}/settings
+        POST /projects/{project_id}/settings
+        POST /orgs/{organization_id}/members/{user_id}
+        POST /projects/{project_id}/members/{user_id}
+        POST /orgs/{organization_id}/members/{user_id}/remove
+        POST /projects/{project_id}/members/{user_id}/remove
+        POST /orgs/{organization_id}/invitations
+        POST /projects/{project_id}/invitations
+        POST /orgs/{organization_id}/invitations/{invitation_id}/revoke
+        POST /projects/{project_id}/invitations/{invitation_id}/revoke
+        GET /projects/{project_id}/keys
+        POST /projects/{project_id}/keys
+        POST /projects/{project_id}/keys/{key_id}/rotate
+        POST /projects/{project_id}/keys/{key_id}/revoke
+        GET /projects/{project_id}/webhooks
+        POST /projects/{project_id}/webhooks
+        GET /projects/{project_id}/webhooks/{webhook_id}
+        POST /projects/{project_id}/webhooks/{webhook_id}
+        POST /projects/{project_id}/webhooks/{webhook_id}/on
+        POST /projects/{project_id}/webhooks/{webhook_id}/off
+        POST /projects/{project_id}/webhooks/{webhook_id}/test
+        POST /projects/{project_id}/webhooks/{webhook_id}/secret
+        POST /projects/{project_id}/webhooks/{webhook_id}/delete
+        GET /projects/{project_id}/deliveries/{delivery_id}
+        GET /projects/{project_id}/deliveries/{delivery_id}/now
+        POST /projects/{project_id}/deliveries/{delivery_id}/redeliver
+    """,
+    Rule("person", "own"): """
+        DELETE /api/projects/{project_id}
+        DELETE /api/orgs/{organization_id}
+        POST /projects/{project_id}/delete
+        POST /orgs/{organization_id}/delete
+    """,
+    Rule("person", "view"): """
+        GET /api/orgs/{organization_id}
+        GET /api/orgs/{organization_id}/members
+        GET /projects/{project_id}
+        GET /projects/{project_id}/members
+        GET /projects/{project_id}/settings
+        GET /orgs/{organization_id}
+        GET /orgs/{organization_id}/projects
+        GET /orgs/{organization_id}/members
+        GET /orgs/{organization_id}/settings
+        GET /videos/{video_id}/live
+        GET /videos/{video_id}/history
+        GET /videos/{video_id}/download
+        GET /videos/{video_id}/row
+        GET /videos/{video_id}/heading
+    """,
+    Rule("person", "edit"): """
+        POST /jobs/{job_id}/cancel
+        POST /videos/{video_id}/retry
+        GET /videos/{video_id}/edit
+        POST /videos/{video_id}/edit
+        POST /videos/{video_id}/delete
+        POST /videos/{video_id}/restore
+        POST /videos/{video_id}/move
+        POST /videos/{video_id}/move {project_id}
+    """,
+    Rule("auditor"): """
+        GET /api/admin/queues
+        GET /api/admin/jobs
+        GET /api/admin/jobs/count
+        GET /api/admin/jobs/{job_id}
+        GET /api/admin/workers
+        GET /api/admin/audit
+        GET /api/admin/users
+        GET /api/admin/doctor
+        GET /api/admin/doctor/stream
+        GET /api/admin/storage
+        GET /admin
+        GET /admin/queue
+        GET /admin/queue/now
+        GET /admin/queue/rows
+        GET /admin/jobs/{job_id}
+        GET /admin/jobs/{job_id}/now
+        GET /admin/audit
+        GET /admin/doctor
+        GET /admin/doctor/findings
+        GET /admin/storage
+        GET /admin/storage/findings
+    """,
+    Rule("admin"): """
+        POST /api/admin/queues/{name}/pause
+        POST /api/admin/queues/{name}/resume
+        POST /api/admin/jobs/bulk
+        POST /api/admin/jobs/{job_id}/{action}
+        PATCH /api/admin/users/{user_id}
+        PATCH /api/admin/orgs/{organization_id}
+        POST /api/admin/doctor
+        POST /api/admin/doctor/browser
+        POST /api/admin/storage/mend
+        POST /admin/queues/{name}/pause
+        POST /admin/queues/{name}/resume
+        POST /admin/jobs/{job_id}/{action}
+        POST /admin/doctor/findings
+        POST /admin/doctor/browser
+        POST /admin/storage/findings
+    """,
+}
+
+
+def _route(line: str) -> Route:
+    method, path, *inside = line.split()
+    return Route(method, path, inside[0].strip("{}") if inside else "")
+
+
+TABLE: Mapping[Route, Rule] = {
+    _route(line): rule for rule, lines in _LINES.items() for line in lines.strip().splitlines()
+}
+
+#: Not said of any person's or key's own: they are names and choices.
+CHOICES = {"name": "default", "action": "cancel", "rung": "360p"}
+PLACES = ("project_id", "organization_id")
+
+OF_ROLE: Mapping[str, frozenset[str]] = {
+    "viewer": frozenset({"view"}),
+    "editor": frozenset({"view", "edit", "tasks"}),
+    "admin": frozenset({"view", "edit", "tasks", "manage"}),
+    "owner": frozenset({"view", "edit", "tasks", "manage", "own"}),
+}
+OF_SCOPE: Mapping[str, frozenset[str]] = {
+    "read": frozenset({"view"}),
+    "write": frozenset({"view", "edit"}),
+    "tasks": frozenset({"view", "tasks"}),
+    "admin": frozenset({"view", "edit", "manage"}),
+}
+
+#: What is sent where something has to be; HOME is the project that things go to when none is named.
+BODIES: Mapping[str, dict[str, dict[str, object]]] = {
+    "POST /api/auth/register": {"json": {}},
+    "POST /api/auth/login": {"json": {}},
+    "POST /api/auth/refresh": {"json": {}},
+    "POST /login": {"json": {}},
+    "POST /register": {"json": {}},
+    "POST /upload": {"json": {"filename": "a.mp4"}},
+    "POST /api/storage/events": {"json": {}},
+    "POST /api/projects": {"json": {"name": "Another"}},
+    "POST /api/orgs": {"json": {"name": "Another"}},
+    "PATCH /api/projects/{project_id}": {"json": {"name": "Renamed"}},
+    "PATCH /api/orgs/{organization_id}": {"json": {"name": "Renamed"}},
+    "PATCH /api/projects/{project_id}/members/{user_id}": {"json": {"role": "viewer"}},
+    "PATCH /api/orgs/{organization_id}/members/{user_id}": {"json": {"role": "viewer"}},
+    "POST /api/projects/{project_id}/invitations": {"json": {}},
+    "POST /api/orgs/{organization_id}/invitations": {"json": {}},
+    "POST /api/projects/{project_id}/api-keys": {"json": {"name": "A key", "scopes": ["read"]}},
+    "POST /api/projects/{project_id}/webhooks": {"json": {"url": "http://93.184.216.34/", "events": ["job.*"]}},
+    "PATCH /api/projects/{project_id}/webhooks/{webhook_id}": {"json": {"description": "Changed"}},
+    "PATCH /api/videos/{video_id}": {"json": {"title": "Changed"}},
+    "POST /api/videos/{video_id}/move": {"json": {"project_id": "HOME"}},
+    "PATCH /api/uploads/{upload_id}": {"json": {"title": "Changed"}},
+    "POST /api/uploads/{upload_id}/parts": {"json": {"part_numbers": [1]}},
+    "POST /api/upload/presigned-url": {"json": {"filename": "a.mp4", "size": 9, "content_type": "video/mp4"}},
+    "POST /api/videos": {"json": {"s3_key": "upload/none.mp4", "claim": "none"}},
+    "POST /videos": {"json": {"s3_key": "upload/none.mp4", "claim": "none"}},
+    "POST /api/videos {video_id}": {"json": {}},
+    "POST /videos {video_id}": {"json": {}},
+    "POST /videos/{video_id}/edit": {"form": {"title": "Changed"}},
+    "POST /videos/{video_id}/move": {"form": {"project_id": "HOME"}},
+    "POST /projects": {"form": {"name": "Another"}},
+    "POST /orgs": {"form": {"name": "Another"}},
+    "POST /projects/{project_id}/settings": {"form": {"name": "Renamed"}},
+    "POST /orgs/{organization_id}/settings": {"form": {"name": "Renamed"}},
+    "POST /projects/{project_id}/members/{user_id}": {"form": {"role": "viewer"}},
+    "POST /orgs/{organization_id}/members/{user_id}": {"form": {"role": "viewer"}},
+    "POST /projects/{project_id}/invitations": {"form": {"role": "viewer"}},
+    "POST /orgs/{organization_id}/invitations": {"form": {"role": "viewer"}},
+    "POST /projects/{project_id}/keys": {"form": {"name": "A key", "scopes": "read"}},
+    "POST /projects/{project_id}/keys/{key_id}/rotate": {"form": {"overlap_seconds": "60"}},
+    "POST /projects/{project_id}/webhooks": {"form": {"url": "http://93.184.216.34/", "events": "job.*"}},
+    "POST /projects/{project_id}/webhooks/{webhook_id}": {"form": {"url": "http://93.184.216.34/", "events": "job.*"}},
+    "POST /projects/{project_id}/webhooks/{webhook_id}/secret": {"form": {"overlap_seconds": "60"}},
+    "POST /settings/profile": {"form": {"name": "Somebody"}},
+    "POST /settings/password": {"form": {}},
+    "POST /api/admin/jobs/bulk": {"json": {"action": "cancel", "ids": []}},
+    "PATCH /api/admin/users/{user_id}": {"json": {"features": []}},
+    "PATCH /api/admin/orgs/{organization_id}": {"json": {"features": []}},
+    "POST /admin/doctor/browser": {"json": {}},
+}
+#: Where a query is needed.
+QUERIES = {
+    "GET /api/admin/users": "email=nobody@example.org",
+    "GET /api/uploads/duplicates": "fingerprint=" + "0" * 64,
+    "GET /videos/progress": "id=00000000-0000-0000-0000-000000000000",
+}

@@ -1,0 +1,84 @@
+"""Streams end with the access of whoever follows them."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from fastapi import FastAPI
+
+from backend.core.db import transaction
+from backend.core.events import Closed
+from backend.jobs import live
+from backend.orgs import credentials, streams
+from backend.orgs.access import Actor, _actor_of_key
+from backend.orgs.streams import Follower
+from backend.videos.live import library_events
+from tests.conftest import Person
+from tests.jobs.conftest import Declare, Jobs
+from tests.orgs.acting import actor_of, join, key, personal, project
+
+
+async def test_a_follower_is_told_when_access_to_the_project_ends(user: Person, other: Person) -> None:
+    project_id = await project(user)
+    await join(user, other, f"/api/projects/{project_id}", "viewer")
+    follower = Follower(await actor_of(other), uuid.UUID(project_id))
+    everything = Follower(await actor_of(other))
+    assert (await follower.look()).user_id == uuid.UUID(other.id)
+    await everything.look()
+    await user.client.delete(f"/api/projects/{project_id}/members/{other.id}")
+    for each in (follower, everything):
+        with pytest.raises(Closed):
+            await each.look()
+
+
+async def actor_of_key(text: str) -> Actor:
+    async with transaction() as session:
+        return await _actor_of_key(session, text)
+
+
+async def test_a_follower_with_a_key_is_told_when_the_key_ends(user: Person) -> None:
+    project_id = await personal(user)
+    new = await key(user, project_id)
+    follower = Follower(await actor_of_key(new["key"]), uuid.UUID(project_id))
+    assert (await follower.look()).via == "key"
+    await user.client.delete(f"/api/projects/{project_id}/api-keys/{new['id']}")
+    with pytest.raises(Closed):
+        await follower.look()
+    with pytest.raises(credentials.KeyRefused):
+        await actor_of_key(new["key"])
+
+
+async def test_a_library_that_gets_another_project_is_opened_anew(user: Person) -> None:
+    follower = Follower(await actor_of(user))
+    await project(user)
+    with pytest.raises(Closed):
+        await follower.look()
+
+
+async def test_a_jobs_stream_ends_at_the_next_message_after_its_key_was_revoked(
+    app: FastAPI, user: Person, jobs: Jobs, declare: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "LOOK_SECONDS", 0.0)
+    project_id = await personal(user)
+    new = await key(user, project_id)
+    job = await jobs.start(declare())
+    follower = Follower(await actor_of_key(new["key"]), job.project_id)
+    events = live.follow(job.id, follower=follower)
+    assert (await anext(events)).event == "progress"
+    await user.client.delete(f"/api/projects/{project_id}/api-keys/{new['id']}")
+    await jobs.claimed()
+    assert await left(events) == []
+
+
+async def test_a_librarys_stream_ends_for_who_was_put_out(user: Person, other: Person) -> None:
+    project_id = await project(user)
+    await join(user, other, f"/api/projects/{project_id}", "viewer")
+    actor = await actor_of(other)
+    await user.client.delete(f"/api/projects/{project_id}/members/{other.id}")
+    assert await left(library_events(actor=actor, seen=None)) == []
+
+
+async def left(events: AsyncIterator[object]) -> list[object]:
+    async with asyncio.timeout(20):
+        return [event async for event in events]
