@@ -20,7 +20,7 @@ RUN /opt/venv/bin/pip install --require-hashes --no-deps -r requirements.lock
 
 FROM python:3.11-slim-bookworm
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends bubblewrap ca-certificates ffmpeg \
+    && apt-get install --yes --no-install-recommends bubblewrap ca-certificates espeak-ng ffmpeg \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin dailies \
     # A new volume takes over the owner of the folder it covers.

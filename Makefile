@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos bench-jobs bench-media check types migrate migration shell screenshots lock
+.PHONY: help run test chaos bench-jobs bench-media diffusers test-diffusers test-payload check types migrate migration shell screenshots lock
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,6 +25,27 @@ bench-jobs:  ## jobs per second and time to start, beside plain ARQ
 bench-media:  ## probe, poster, preview, remux and upload of large files, beside ffmpeg and curl (BENCH_MB, BENCH_ROUNDS, BENCH_PARTS)
 	@$(PYTHON) bootstrap.py setup --dev
 	@exec $(PY) -m bench.media
+
+diffusers: .venv-diffusers/installed  ## the libraries of generation on a GPU, in .venv-diffusers (3 GB; TORCH=... for another torch, say a build for the CPU)
+
+test-diffusers: .venv-diffusers/installed  ## the diffusers provider with the real libraries: tiny random pipelines on the CPU
+	@$(PYTHON) bootstrap.py setup --dev
+	@DIFFUSERS_PYTHON=$(CURDIR)/.venv-diffusers/bin/python exec $(PY) -m pytest tests/generation/providers/test_diffusers_real.py
+
+.venv-diffusers/installed: requirements-torch.lock requirements-diffusers.lock
+	$(PYTHON) -m venv --clear .venv-diffusers
+	.venv-diffusers/bin/python -m pip install $(or $(TORCH),$(PINNED) -r requirements-torch.lock)
+	.venv-diffusers/bin/python -m pip install $(PINNED) -r requirements-diffusers.lock
+	@touch $@
+
+bench-studio:  ## animatics beside plain ffmpeg, and the time to submit at 100 requests a second (BENCH_SECONDS, BENCH_ROUNDS, BENCH_RATE)
+	@$(PYTHON) bootstrap.py setup --dev
+	@exec $(PY) -m bench.studio
+
+test-payload:  ## the tasks' results in a real PayloadCMS 3, which is installed for it into tests/payload
+	@$(PYTHON) bootstrap.py setup --dev
+	@cd tests/payload && PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --ignore-scripts
+	@TEST_PAYLOAD=1 exec $(PY) -m pytest tests/payload
 
 check:  ## the same without the tests
 	@exec $(PYTHON) bootstrap.py check
@@ -52,7 +73,11 @@ lock:  ## resolve the dependencies anew and lock them with their hashes
 	$(PY) -m uv pip compile $(LOCK) --extra local -o requirements-local.lock
 	$(PY) -m uv pip compile $(LOCK) --extra local --extra dev -o requirements-dev.lock
 	$(PY) -m uv pip compile $(LOCKED) --group node -o requirements-node.lock
+	$(PY) -m uv pip compile $(LOCKED) --group torch -o requirements-torch.lock
+	echo "torch ; python_version < '3'" > .venv/without-torch.txt
+	$(PY) -m uv pip compile $(LOCKED) --group diffusers --override .venv/without-torch.txt -c requirements-torch.lock -o requirements-diffusers.lock
 	npm install --package-lock-only --ignore-scripts
 
+PINNED := -q --require-hashes --no-deps
 LOCKED := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q
 LOCK := pyproject.toml $(LOCKED)

@@ -82,6 +82,7 @@ def set_up(*, dev: bool, browser: bool = False) -> None:
     """Everything a command needs: system packages, the Python environment, the built front end."""
     install_system_packages(missing_packages(browser=browser))
     make_environment()
+    install_voice()
     install_python_packages(dev=dev)
     build_front_end()
 
@@ -122,6 +123,18 @@ def install_system_packages(missing: list[str]) -> None:
         # The lists are old or absent on a fresh machine, and asking for a version that is gone fails.
         run_quietly(["apt-get", "-q", "update"], env=environment)
         run_quietly([*line.split(), "-q", "-y"], env=environment)
+
+
+def install_voice() -> None:
+    """The voice of the studio's films, where we may install it; tried once, for without it they are only silent."""
+    tried = VENV / "voice-tried"
+    if shutil.which("espeak-ng") or tried.exists() or not shutil.which("apt-get") or os.geteuid() != 0:
+        return
+    try:
+        install_system_packages(["espeak-ng"])
+    except Stop:
+        print("dailies: without espeak-ng, generated films have no voice", file=sys.stderr)
+    tried.touch()
 
 
 # Python

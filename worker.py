@@ -19,6 +19,7 @@ from backend.core.db import database
 from backend.core.queue import arq_queue, doorbell, make_doorbell
 from backend.core.redis import redis
 from backend.core.storage import storage
+from backend.generation.providers import diffusers
 from backend.jobs.neighbours import worker_name
 from backend.jobs.running import Runner
 from backend.jobs.tasks import sweep, watch_cancels
@@ -35,6 +36,7 @@ class Work:
 
     def __init__(self) -> None:
         self.runner = Runner(worker=worker_name(), queues=settings.worker_queues, slots=settings.worker_slots)
+        self.runner.room["gpu"] = diffusers.has_room
         self.registration = Registration(self.runner)
         self._beside: list[asyncio.Task[None]] = []
 

@@ -34,6 +34,9 @@ from backend.core.metrics import Measured
 from backend.core.queue import doorbell, make_doorbell
 from backend.core.redis import redis
 from backend.core.storage import storage
+from backend.generation import api as generation_api
+from backend.generation import cms_api, pages_cms, pages_composer, studio_api, v1_api
+from backend.generation import pages as generation_pages
 from backend.jobs import api as jobs_api
 from backend.jobs import pages as jobs_pages
 from backend.orgs import api as orgs_api
@@ -142,7 +145,14 @@ ROUTERS = (
     webhooks_pages.router,
     jobs_api.router,
     jobs_pages.router,
+    v1_api.router,
+    cms_api.router,
     uploads_api.router,
+    studio_api.router,
+    generation_api.router,
+    generation_pages.router,
+    pages_composer.router,
+    pages_cms.router,
     videos_api.router,
     videos_pages.router,
 )

@@ -149,6 +149,7 @@ def doctor(options: argparse.Namespace) -> int:
 def reconcile(options: argparse.Namespace) -> int:
     """Say what is in the storage and not in the ledger, or the other way round (--fix mends it)."""
     use_running_stack()
+    import backend.kinds  # noqa: F401  # with all that keeps objects: what nobody is known to keep is removed
     from backend.core import logging
     from backend.core.db import database
     from backend.core.storage import storage

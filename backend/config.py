@@ -130,11 +130,40 @@ class Settings(BaseSettings):
     webhook_disable_days: float = Field(default=5.0, gt=0)
     webhook_keep_days: int = Field(default=30, ge=1)
 
+    videos_api_url: str = ""
+    videos_api_key: SecretStr = SecretStr("")
+    videos_api_dialect: Literal["form", "json", "openrouter"] = "form"
+    videos_model: str = ""
+    images_model: str = ""
+    speech_model: str = ""
+    speech_voice: str = ""
+    chat_api_url: str = ""
+    chat_api_key: SecretStr = SecretStr("")
+    chat_model: str = ""
+    diffusers_python: str = ""
+    diffusers_video_model: str = ""
+    diffusers_image_model: str = ""
+    diffusers_steps: int = Field(default=0, ge=0, le=500)
+    diffusers_fps: int = Field(default=0, ge=0, le=60)
+    diffusers_free_vram_mb: int = Field(default=0, ge=0)
+
+    generations_per_hour: int = Field(default=5, ge=0)
+    tasks_queued_max: int = Field(default=10_000, ge=0)
+    generation_max_mb: int = Field(default=512, ge=1, le=102_400)
+    source_image_max_mb: int = Field(default=20, ge=1, le=200)
+    provider_video: str = "animatic"
+    provider_image: str = "animatic"
+    provider_audio: str = "animatic"
+
     job_lease_seconds: int = Field(default=30, ge=3)
     worker_slots: int = Field(default=4, ge=1, le=256)
     worker_grace_seconds: int = Field(default=20, ge=0)
-    worker_queues: CommaSeparated = Field(default_factory=lambda: ["default", "media", "media_long"])
-    worker_queue_slots: SlotsByQueue = Field(default_factory=lambda: {"media_long": 1})
+    worker_queues: CommaSeparated = Field(
+        default_factory=lambda: ["default", "media", "media_long", "generation", "outbound"]
+    )
+    worker_queue_slots: SlotsByQueue = Field(
+        default_factory=lambda: {"media_long": 1, "generation": 2, "gpu": 1, "outbound": 2}
+    )
 
     @property
     def is_https(self) -> bool:
@@ -169,6 +198,9 @@ class Settings(BaseSettings):
             if not _is_target(target):
                 words = "networks like 10.1.0.0/16 and names like receiver.internal"
                 raise ConfigurationError(f"ALLOWED_PRIVATE_TARGETS holds {words}, and not {target}")
+        for name in ("videos_api_url", "chat_api_url"):
+            if (url := getattr(self, name)) and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
+                raise ConfigurationError(f"{name.upper()} must be an address like http://gpu.internal:8000/v1")
         if self.doorbell == "sqs" and not self.sqs_queue_url_prefix.startswith(("http://", "https://")):
             raise ConfigurationError("SQS_QUEUE_URL_PREFIX must be the address of a queue without its last name")
 

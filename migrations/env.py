@@ -10,10 +10,11 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from backend.config import settings
 from backend.core.db import Base
 
-for domain in ("accounts", "orgs", "webhooks", "jobs", "videos"):
+for domain in ("accounts", "orgs", "webhooks", "jobs", "videos", "generation"):
     importlib.import_module(f"backend.{domain}.models")
 importlib.import_module("backend.core.capabilities")
 importlib.import_module("backend.core.idempotent_requests")
+importlib.import_module("backend.generation.delivery_models")
 
 
 def migrate(connection: Connection) -> None:

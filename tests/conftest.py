@@ -24,10 +24,11 @@ from backend.core.redis import redis
 from backend.local.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[1]
-for domain in ("accounts", "orgs", "webhooks", "jobs", "videos"):
+for domain in ("accounts", "orgs", "webhooks", "jobs", "videos", "generation"):
     importlib.import_module(f"backend.{domain}.models")
 importlib.import_module("backend.core.capabilities")
 importlib.import_module("backend.core.idempotent_requests")
+importlib.import_module("backend.generation.delivery_models")
 
 PASSWORD = "correct horse battery"
 

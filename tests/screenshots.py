@@ -6,6 +6,7 @@ Run by pytest for its fixtures; the name keeps it out of the suite.
 import shutil
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.conftest import ROOT, Live
 from tests.flows.browser import Visitor, make_clip, visit
 from tests.flows.conftest import chromium  # noqa: F401  # a fixture
 from tests.flows.scenes import Scene, busy_project, many, one_of_each, settled
+from tests.flows.studio_scenes import studio, synced
 from tests.flows.uploading import PICKER, Line, in_state, make_film, row_of, until_percent
 from tests.videos.media_corpus import corpus_folder
 
@@ -30,6 +32,11 @@ def folder() -> Path:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     return FOLDER
+
+
+@pytest.fixture(scope="module")
+def live_settings() -> dict[str, str]:
+    return {"GENERATIONS_PER_HOUR": "6"}  # as many as `studio` makes: its composer has none left
 
 
 @pytest.fixture
@@ -292,6 +299,57 @@ async def test_the_player(visitor: Visitor, tmp_path: Path) -> None:
     await page.locator(".videos .poster").hover(force=True)
     await expect(page.locator(".scrub[data-drawn]")).to_be_visible()
     await page.screenshot(path=FOLDER / "library-scrub.png")
+
+
+async def test_the_studio(visitor: Visitor) -> None:
+    """The composer and the gallery: empty, busy, with what failed; one thing's page in each state."""
+    page = visitor.page
+    await visitor.register()
+    for name in ("generate", "gallery"):
+        await visitor.open(f"/{name}")
+        await shoot(page, f"{name}-empty")
+    there = await studio(visitor)
+    await visitor.open("/gallery")
+    await expect(page.locator('.tile[data-look="ready"] img')).to_have_count(5)
+    await expect(page.locator("img.making-picture")).to_be_visible()
+    await shoot(page, "gallery")
+    await page.locator(f"#tile-{there.film}").hover()
+    await page.screenshot(path=FOLDER / "gallery-hover.png")
+    await page.get_by_role("button", name="Actions for A lighthouse").click()
+    await page.screenshot(path=FOLDER / "gallery-menu.png")
+    for name, query in (
+        ("failed", "state=failed"),
+        ("nothing-found", "q=zebra"),
+        ("nothing-of-kind", "kind=audio&state=failed"),
+    ):
+        await visitor.open(f"/gallery?{query}")
+        await shoot(page, f"gallery-{name}")
+    await visitor.open("/generate")
+    await shoot(page, "generate-quota")
+    await visitor.open(f"/generate?again={there.film}")
+    await page.get_by_label("Prompt").fill("")
+    await page.evaluate("document.querySelector('#make').disabled = false")
+    await page.get_by_role("button", name="Generate").click()
+    await expect(page.locator("#composer-problem .notice")).to_be_visible()
+    await shoot(page, "generate-refused")
+    for name, generation_id in vars(there).items():
+        await visitor.open(f"/gallery/{generation_id}")
+        if name == "film":
+            await visitor.until("document.querySelector('video').readyState >= 2")
+        await shoot(page, f"made-{name}")
+
+
+async def test_a_projects_cms(visitor: Visitor) -> None:
+    await visitor.register()
+    project = await visitor.api("POST", "/api/projects", name="Spring film")
+    base = f"/projects/{project['id']}/cms"
+    await visitor.open(base)
+    await shoot(visitor.page, "project-cms-empty")
+    await visitor.open(f"{base}?ask=cms")
+    await shoot(visitor.page, "project-cms-dialog")
+    await synced(uuid.UUID(project["id"]))
+    await visitor.open(base)
+    await shoot(visitor.page, "project-cms")
 
 
 async def never(route: Route) -> None:

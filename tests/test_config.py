@@ -19,6 +19,7 @@ def settings(**changes: object) -> Settings:
 
 def test_good_settings_pass() -> None:
     settings().check()
+    settings(videos_api_url="http://gpu.internal:8000/v1", chat_api_url="https://[2001:db8::1]/v1/").check()
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,9 @@ def test_good_settings_pass() -> None:
         ({"redis_url": ""}, "REDIS_URL"),
         ({"public_url": "video.example.org"}, "PUBLIC_URL"),
         ({"public_url": "https://example.org/video"}, "PUBLIC_URL"),
+        ({"videos_api_url": "gpu.internal:8000"}, "VIDEOS_API_URL"),
+        ({"videos_api_url": "http://user:password@gpu.internal/v1"}, "VIDEOS_API_URL"),
+        ({"chat_api_url": "https://api.example.org/v1?key=1"}, "CHAT_API_URL"),
     ],
 )
 def test_a_setting_that_cannot_work_is_named(changes: dict[str, object], name: str) -> None:
@@ -48,7 +52,7 @@ def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_slots_are_told_by_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings().worker_queue_slots == {"media_long": 1}
+    assert settings().worker_queue_slots == {"media_long": 1, "generation": 2, "gpu": 1, "outbound": 2}
     monkeypatch.setenv("WORKER_QUEUE_SLOTS", "media=3, media_long=2")
     assert settings().worker_queue_slots == {"media": 3, "media_long": 2}
     for wrong in ("media", "media=0", "media=many"):

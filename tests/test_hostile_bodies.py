@@ -10,7 +10,8 @@ import pytest
 from fastapi import FastAPI
 
 from tests.conftest import Live, Person
-from tests.matrix.table import BODIES, CHOICES, TABLE, Route
+from tests.matrix.bodies import BODIES
+from tests.matrix.table import CHOICES, TABLE, Route
 
 MALFORMED = {
     "cut short": b'{"name": "a"',

@@ -21,19 +21,10 @@ from backend.config import settings
 from backend.core.db import transaction
 from backend.videos.models import Upload
 from tests.matrix.asking import Door, Reply
-from tests.matrix.table import BODIES, CHOICES, PLACES, QUERIES, TABLE, Outcome, Route
-from tests.matrix.world import (
-    Asker,
-    World,
-    add_deleted,
-    digests,
-    fresh,
-    fresh_invitation,
-    fresh_member,
-    fresh_place,
-    make_world,
-    sign_in,
-)
+from tests.matrix.bodies import BODIES, QUERIES
+from tests.matrix.table import CHOICES, PLACES, TABLE, Outcome, Route
+from tests.matrix.things import add_deleted, fresh, fresh_invitation, fresh_member, fresh_place
+from tests.matrix.world import Asker, World, digests, make_world, sign_in
 
 #: What an id that cannot be seen is answered with, where it is not 404.
 UNSEEN = {"project_id": 422, "organization_id": 422}
@@ -50,7 +41,20 @@ ALSO = {
     "POST /videos": 422,
     "POST /projects/{project_id}/webhooks": 422,  # twenty are enough
     "POST /logout": 303,
+    "POST /generate": 422,  # the quota of the hour
+    "POST /generate {project_id}": 422,
+    "GET /api/v1/media/{task_id}/{proof}/{file_name}": 404,
+    "DELETE /api/v1/tasks/{task_id}/cancel": 400,
+    "DELETE /api/projects/{project_id}/cms": 404,
+    "POST /api/projects/{project_id}/cms/test": 404,
+    "POST /api/projects/{project_id}/cms/syncs/retry": 404,
     "GET /api/videos/{video_id}/preview.vtt": 404,
+    "GET /api/generations/{generation_id}/file": 404,
+    "GET /gallery/{generation_id}/file": 404,
+    "POST /projects/{project_id}/cms/test": 404,
+    "POST /projects/{project_id}/cms/retry": 404,
+    "POST /projects/{project_id}/cms/delete": 404,
+    "GET /api/generations/{generation_id}/preview": 404,
     "GET /api/videos/{video_id}/hls/master.m3u8": 404,
     "GET /api/videos/{video_id}/hls/{rung}.m3u8": 404,
 }
@@ -176,8 +180,8 @@ def find(world: World, probe: Probe, name: str, side: str) -> str:
         return str(world.ids["own"][name] if side == "elsewhere" else world.ids[side]["org_invitation_id"])
     if name == "video_id" and probe.route.inside == name:
         return str(world.ids[side]["upload_video_id"])
-    if name == "video_id" and probe.route.path.endswith("/restore"):
-        return str(world.ids[side]["deleted_video_id"])
+    if probe.route.path.endswith("/restore"):
+        return str(world.ids[side][f"deleted_{name}"])
     return str(world.ids[side][name])
 
 
@@ -266,7 +270,7 @@ async def fresh_deed(door: Door, world: World, probe: Probe, findings: Findings)
                 upload = await fresh(session, "upload_id", world.ids["own"]["upload_id"])
                 ids[name] = str((await session.get_one(Upload, upload)).video_id)
             elif route.path.endswith("/restore"):
-                ids[name] = str(await add_deleted(session, world.project, world.ids["own"]["video_id"]))
+                ids[name] = str(await add_deleted(session, world.project, name, world.ids["own"][name]))
             else:
                 ids[name] = str(await fresh(session, name, uuid.UUID(known)))
     findings.note(probe, await ask(door, world, probe, ids))

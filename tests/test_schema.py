@@ -102,6 +102,7 @@ def make_askers(url: str) -> list[Asker]:
         scopes = ["read", "write", "tasks", "admin"]
         hook = make(f"{place}/webhooks", {"url": "http://93.184.216.34/", "events": ["job.*"]}, **owner)
         key = make(f"{place}/api-keys", {"name": "Robot", "scopes": scopes}, **owner)
+        trial = {"project_id": project, "task_type": "test_prompt", "task_data": {"prompt": "A boat"}}
         ids = {
             "project_id": project,
             "organization_id": make("/api/orgs", {"name": "Club"}, **owner)["id"],
@@ -113,6 +114,7 @@ def make_askers(url: str) -> list[Asker]:
             "invitation_id": make(f"{place}/invitations", {}, **owner)["id"],
             "token": make(f"{place}/invitations", {}, **owner)["token"],
             "webhook_id": hook["id"],
+            "task_id": make("/api/v1/tasks/submit", trial, **owner)["task_id"],
             "delivery_id": make(f"{place}/webhooks/{hook['id']}/test", None, **owner)["id"],
         }
     return [

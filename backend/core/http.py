@@ -1,4 +1,4 @@
-"""Requests to addresses that users name: webhooks and callbacks.
+"""Requests to addresses that users name: webhooks, callbacks, a project's CMS, pictures to work from.
 
 The name is resolved once, every address it has must be allowed, and one of exactly these is connected to: a name that
 means something else a moment later changes nothing. Redirects are answers like any other, proxies of the environment
@@ -9,10 +9,12 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from ssl import SSLContext
 
 import httpx
@@ -33,12 +35,25 @@ _PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 #: Resolvers take 127.1, 0x7f000001 and 0177.0.0.1 for addresses: so does RFC 3986 for what ends like one.
 _NUMBER = re.compile(r"(.*\.)?(0x[0-9a-f]*|[0-9]+)")
+#: What is sent: bytes, or what makes them anew for each address that is tried.
+Body = bytes | Callable[[], AsyncIterator[bytes]]
 # Threads of their own: a name server that hangs takes them, and nothing else.
 _threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="resolve")
 
 
 class NoAnswer(Exception):
-    """The request was allowed, and no status came back; the message says why, for people."""
+    """The request was allowed, and no status came back; the message says why, for people.
+
+    `cut`: there was a connection, and it broke.
+    """
+
+    def __init__(self, message: str, *, cut: bool = False) -> None:
+        super().__init__(message)
+        self.cut = cut
+
+
+class TooLarge(Exception):
+    """The answer is longer than it may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +85,64 @@ async def post(
     max_answer_bytes: int = MAX_ANSWER_BYTES,
 ) -> Answer:
     """Send it and read the beginning of the answer, whatever its status. Raises UrlNotAllowed, NoAnswer."""
-    try:
-        async with asyncio.timeout(timeout_seconds) as limit:
-            destination = await _destination(url)
-            return await _post(destination, headers, body, limit, max_answer_bytes)
-    except TimeoutError as error:
-        raise NoAnswer(f"No answer within {timeout_seconds:g} s.") from error
-    except httpx.HTTPError as error:
-        raise NoAnswer(_words(error)) from error
+    return await request(
+        "POST", url, headers=headers, body=body, timeout_seconds=timeout_seconds, max_answer_bytes=max_answer_bytes
+    )
+
+
+async def request(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    body: Body = b"",
+    timeout_seconds: float,
+    max_answer_bytes: int = MAX_ANSWER_BYTES,
+) -> Answer:
+    """The same with any method. A body that is made as it is sent needs its Content-Length among the headers.
+
+    Raises UrlNotAllowed, NoAnswer.
+    """
+    async with _answer_of(method, url, headers, body, timeout_seconds) as (response, limit):
+        limit.reschedule(asyncio.get_running_loop().time() + BODY_SECONDS + 1)
+        return Answer(response.status_code, response.headers, await _beginning(response, max_answer_bytes))
+
+
+async def download(
+    url: str,
+    path: Path,
+    *,
+    max_bytes: int,
+    timeout_seconds: float,
+    headers: Mapping[str, str] | None = None,
+    trusted: bool = False,
+) -> Answer:
+    """Write what is there into `path`, as it comes; of an answer that is no 200, its beginning is the answer's body.
+
+    `trusted`: an address of the operator's settings, which may be of a private network. Raises UrlNotAllowed, NoAnswer,
+    TooLarge.
+    """
+    async with _answer_of("GET", url, headers or {}, b"", timeout_seconds, trusted=trusted) as (response, _):
+        if response.status_code != 200:
+            return Answer(response.status_code, response.headers, await _beginning(response, MAX_ANSWER_BYTES))
+        length = response.headers.get("content-length", "")
+        if length.isascii() and length.isdigit() and int(length[:19]) > max_bytes:
+            raise TooLarge
+        size = 0
+        with path.open("wb") as file:
+            async for chunk in response.aiter_raw():
+                size += len(chunk)
+                if size > max_bytes:
+                    raise TooLarge
+                await asyncio.to_thread(file.write, chunk)
+        return Answer(response.status_code, response.headers, b"")
 
 
 # --- where it may go -------------------------------------------------------------------------------------------------
 
 
-async def _destination(url: str) -> _Destination:
-    parsed = _parse(url)
+async def _destination(url: str, *, trusted: bool = False) -> _Destination:
+    parsed = httpx.URL(url) if trusted else _parse(url)
     name = _name(parsed)
     address = literal(name)
     try:
@@ -92,7 +150,7 @@ async def _destination(url: str) -> _Destination:
             found = [address] if address else await resolve(name)
     except (OSError, UnicodeError, TimeoutError) as error:
         raise UrlNotAllowed(f"{name} could not be found.") from error
-    if not found or not all(is_allowed(name, each) for each in found):
+    if not found or not (trusted or all(is_allowed(name, each) for each in found)):
         raise UrlNotAllowed(f"{name} is not an address of the public internet.")
     return _Destination(parsed, tuple(dict.fromkeys(str(each) for each in found)))
 
@@ -137,36 +195,50 @@ def _name(url: httpx.URL) -> str:
 # --- sending ---------------------------------------------------------------------------------------------------------
 
 
-async def _post(
-    to: _Destination, headers: Mapping[str, str], body: bytes, limit: asyncio.Timeout, max_answer_bytes: int
-) -> Answer:
-    # The transport alone: a client would look at cookies and at where a redirect leads.
-    limits = httpx.Limits(max_connections=1, max_keepalive_connections=0)
-    async with httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=limits) as transport:
-        failure: httpx.HTTPError | None = None
-        for address in to.addresses:
-            request = httpx.Request(
-                "POST",
-                to.url.copy_with(host=address),
-                headers={"Accept-Encoding": "identity", **headers, "Host": to.url.netloc.decode("ascii")},
-                content=body,
-                extensions={
-                    "sni_hostname": _name(to.url),  # certificates are for names
-                    "timeout": {"connect": CONNECT_SECONDS},  # what else is long ends by the limit of the whole
-                },
-            )
-            try:
-                response = await transport.handle_async_request(request)
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                failure = error
-                continue
-            limit.reschedule(asyncio.get_running_loop().time() + BODY_SECONDS + 1)
-            try:
-                return Answer(response.status_code, response.headers, await _beginning(response, max_answer_bytes))
-            finally:
-                await response.aclose()
-        assert failure is not None
-        raise failure
+@asynccontextmanager
+async def _answer_of(
+    method: str, url: str, headers: Mapping[str, str], body: Body, timeout_seconds: float, *, trusted: bool = False
+) -> AsyncIterator[tuple[httpx.Response, asyncio.Timeout]]:
+    """The head of the answer, and the limit under which the rest has to come."""
+    try:
+        async with asyncio.timeout(timeout_seconds) as limit:
+            to = await _destination(url, trusted=trusted)
+            # The transport alone: a client would look at cookies and at where a redirect leads.
+            limits = httpx.Limits(max_connections=1, max_keepalive_connections=0)
+            async with httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=limits) as transport:
+                response = await _send(transport, to, method, headers, body)
+                try:
+                    yield response, limit
+                finally:
+                    await response.aclose()
+    except TimeoutError as error:
+        raise NoAnswer(f"No answer within {timeout_seconds:g} s.") from error
+    except httpx.HTTPError as error:
+        cut = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        raise NoAnswer(_words(error), cut=cut) from error
+
+
+async def _send(
+    transport: httpx.AsyncHTTPTransport, to: _Destination, method: str, headers: Mapping[str, str], body: Body
+) -> httpx.Response:
+    failure: httpx.HTTPError | None = None
+    for address in to.addresses:
+        request = httpx.Request(
+            method,
+            to.url.copy_with(host=address),
+            headers={"Accept-Encoding": "identity", **headers, "Host": to.url.netloc.decode("ascii")},
+            content=body if isinstance(body, bytes) else body(),
+            extensions={
+                "sni_hostname": _name(to.url),  # certificates are for names
+                "timeout": {"connect": CONNECT_SECONDS},  # what else is long ends by the limit of the whole
+            },
+        )
+        try:
+            return await transport.handle_async_request(request)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            failure = error
+    assert failure is not None
+    raise failure
 
 
 async def _beginning(response: httpx.Response, size: int) -> bytes:

@@ -33,7 +33,7 @@ SAFE_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE"}
 FORM_TYPES = {"application/x-www-form-urlencoded", "multipart/form-data"}
 JSON_ONLY_PATHS = {"/upload", "/videos"}
 #: The part of an address by which whoever has it is let in: it is not for the log.
-_SECRET_PART = re.compile(r"(/invitations/)[^/]+")
+_SECRET_PART = re.compile(r"(/invitations/|/api/v1/media/[^/]+/)[^/]+")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 

@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -271,14 +271,20 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     if all(problem["loc"][:1] == ("path",) for problem in problems):
         return error_response(request, NotFound())  # an id that cannot exist is one that does not
     fields = {
-        ".".join(str(part)[:_MOST_NAME] for part in problem["loc"][1:]) or "body": _words(problem)
+        ".".join(str(part)[:_MOST_NAME] for part in problem["loc"][1:]) or "body": said_of(problem)
         for problem in problems[:_MOST_FIELDS]
     }
     return error_response(request, ValidationFailed(fields=fields))
 
 
-def _words(problem: dict[str, Any]) -> str:
+def said_of(problem: Mapping[str, Any]) -> str:
+    """A problem that Pydantic found, as a sentence's beginning."""
     message = str(problem["msg"]).removeprefix("Value error, ")
+    if isinstance(problem.get("input"), str):  # one of our own types of text has no "items"
+        if problem["type"] == "too_long":
+            message = f"String should have at most {problem['ctx']['max_length']} characters"
+        elif problem["type"] == "too_short":
+            message = "Must not be blank"
     return message[:1].upper() + message[1:]
 
 

@@ -3,17 +3,17 @@
 import uuid
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Response
 from sse_starlette import EventSourceResponse
 
 from backend.core.db import SessionDep, transaction
-from backend.core.errors import NotFound, Unauthenticated
+from backend.core.errors import NotFound
 from backend.core.events import STREAM_CONTENT, event_stream, in_turn
-from backend.core.web import errors, redirect, wants_html
+from backend.core.web import errors
 from backend.jobs import live, progress, service, timeline
 from backend.jobs.models import Job
 from backend.jobs.schemas import JobOut, JobPage, JobQuery
-from backend.orgs.access import Actor, CurrentActor, OptionalActor, Permission, get_visible
+from backend.orgs.access import Actor, CurrentActor, Permission, get_visible
 from backend.orgs.streams import Follower
 
 router = APIRouter(tags=["jobs"])
@@ -30,7 +30,7 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     204: {"description": "The end of this job was already sent to this client"},
     **errors(401, 404, 503),
 }
-_A_STREAM: dict[str, Any] = {
+A_STREAM: dict[str, Any] = {
     "response_class": EventSourceResponse,
     "responses": _STREAM,
     "summary": "Follow a job",
@@ -49,32 +49,14 @@ async def list_jobs(query: Annotated[JobQuery, Query()], actor: CurrentActor) ->
 
 
 @router.get("/api/jobs/{job_id}", responses=errors(401, 404, 503), summary="One job")
-@router.get("/api/videos/jobs/{job_id}", responses=errors(401, 404, 503), summary="One job")
 async def get_job(job_id: uuid.UUID, actor: CurrentActor) -> JobOut:
-    return (await _visible_state(actor, job_id)).job
+    return (await visible_state(actor, job_id)).job
 
 
-@router.get("/jobs/{job_id}", response_model=JobOut, responses=errors(401, 404, 503), summary="One job")
-async def get_job_at_page(request: Request, job_id: uuid.UUID, actor: OptionalActor) -> JobOut | Response:
-    """JSON for programs; a browser is sent to the video the job works on."""
-    if actor is None:
-        raise Unauthenticated
-    job = await get_job(job_id, actor)
-    if wants_html(request):
-        return redirect(request, f"/videos/{job.video_id}" if job.video_id else "/dashboard")
-    return job
-
-
-@router.get("/api/jobs/{job_id}/stream", **_A_STREAM)
-@router.get("/jobs/{job_id}/stream", **_A_STREAM)
-@router.get("/api/videos/jobs/{job_id}/stream", **_A_STREAM)
+@router.get("/api/jobs/{job_id}/stream", **A_STREAM)
 async def stream_job(job_id: uuid.UUID, actor: CurrentActor, last_event_id: LastEventId = None) -> Response:
     """Closes at the end of the job. Come back with `Last-Event-ID` after a lost connection, as browsers do."""
-    state = await _visible_state(actor, job_id)
-    if live.has_seen_end(state, last_event_id):
-        return Response(status_code=204)  # tells an EventSource to stop coming back
-    follower = Follower(actor, state.job.project_id)
-    return event_stream(live.follow(job_id, follower=follower, last_event_id=last_event_id))
+    return await stream(actor, job_id, last_event_id)
 
 
 @router.post("/api/jobs/{job_id}/cancel", responses=errors(401, 403, 404, 409, 503), summary="Cancel a job")
@@ -94,7 +76,16 @@ async def retry_job(job_id: uuid.UUID, actor: CurrentActor, session: SessionDep)
     return await service.public(session, moved)
 
 
-async def _visible_state(actor: Actor, job_id: uuid.UUID) -> progress.State:
+async def stream(actor: Actor, job_id: uuid.UUID, last_event_id: str | None, tell: live.Tell | None = None) -> Response:
+    """The events of a job for whoever may see it. Raises NotFound."""
+    state = await visible_state(actor, job_id)
+    if live.has_seen_end(state, last_event_id):
+        return Response(status_code=204)  # tells an EventSource to stop coming back
+    follower = Follower(actor, state.job.project_id)
+    return event_stream(live.follow(job_id, follower=follower, last_event_id=last_event_id, tell=tell))
+
+
+async def visible_state(actor: Actor, job_id: uuid.UUID) -> progress.State:
     """Read together with what others ask for in the same moment. Raises NotFound, also when it is not the actor's."""
     state = await live.read_state(job_id)
     if state is None or state.job.project_id not in actor.project_ids:

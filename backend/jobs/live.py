@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from sse_starlette import ServerSentEvent
@@ -20,6 +20,9 @@ from backend.orgs.streams import Follower
 QUEUED_AGAIN_SECONDS = 5.0
 FAR_BACK = 20
 FAR_AGAIN_SECONDS = 20.0
+
+#: Which event says how a job stands, and its data.
+Tell = Callable[[JobOut], Awaitable[tuple[StreamEvent, dict[str, Any]]]]
 
 
 async def read_state(job_id: uuid.UUID) -> State | None:
@@ -54,11 +57,12 @@ def event_of(job: JobOut) -> tuple[StreamEvent, dict[str, Any]]:
 
 
 async def follow(
-    job_id: uuid.UUID, *, follower: Follower, last_event_id: str | None = None
+    job_id: uuid.UUID, *, follower: Follower, last_event_id: str | None = None, tell: Tell | None = None
 ) -> AsyncIterator[ServerSentEvent]:
     """The events of one job until its end, or that of the follower's access to its project.
 
-    A client that comes back with the id of the last event it got is sent nothing older than that.
+    A client that comes back with the id of the last event it got is sent nothing older than that. `tell` puts a job
+    into other words than `event_of`.
     """
     seen = Version.parse(last_event_id) or Version(0, 0)
     shown: JobOut | None = None
@@ -76,7 +80,7 @@ async def follow(
             # and be older than what was shown; an end that Postgres tells is one, whatever the client says it saw.
             read_end = not was_told and job.is_final
             if state.version > seen or (state.version == seen and job != shown) or read_end:
-                kind, data = event_of(job)
+                kind, data = await tell(job) if tell is not None else event_of(job)
                 yield events.message(_json(data), event=kind, id=str(state.version))
                 seen, shown = state.version, job
                 if job.is_final:

@@ -92,10 +92,7 @@ async def public(session: AsyncSession, job: Job) -> JobOut:
 async def public_many(session: AsyncSession, jobs: Sequence[Job]) -> list[JobOut]:
     """The same for several jobs, with one query for all positions."""
     queued = [job.id for job in jobs if job.state == JobState.QUEUED]
-    positions: dict[uuid.UUID, int] = {}
-    if queued:
-        rows = await session.execute(_POSITIONS, {"ids": queued, "most": MAX_POSITION})
-        positions = {row[0]: row[1] for row in rows}
+    positions = await queue_positions(session, queued)
     kept = await obstacles(session) if queued else None
     return [
         from_row(
@@ -106,6 +103,14 @@ async def public_many(session: AsyncSession, jobs: Sequence[Job]) -> list[JobOut
         )
         for job in jobs
     ]
+
+
+async def queue_positions(session: AsyncSession, job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """About how many due jobs go before each of these; those that are not queued have no position."""
+    if not job_ids:
+        return {}
+    rows = await session.execute(_POSITIONS, {"ids": job_ids, "most": MAX_POSITION})
+    return {row[0]: row[1] for row in rows}
 
 
 async def estimated_seconds(session: AsyncSession, kind: str) -> float | None:

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from backend.config import settings
 from backend.core.db import is_away, transaction
 from backend.core.queue import registry
-from backend.jobs import families, leases, progress
+from backend.jobs import families, leases, moves, progress
 from backend.jobs.attempts import Notes
 from backend.jobs.claims import Turns, Which, suspect_waits, take_one
 from backend.jobs.models import Job
@@ -101,14 +101,19 @@ class Run:
         self.notes.command(text)
 
     @asynccontextmanager
-    async def finishing(self) -> AsyncIterator[AsyncSession]:
+    async def finishing(
+        self, *, first: Callable[[AsyncSession], Awaitable[None]] | None = None
+    ) -> AsyncIterator[AsyncSession]:
         """The transaction that completes the job with its domain rows. Raises LeaseLost: then none is written.
 
-        Children started in it are there exactly when the job is completed.
+        Children started in it are there exactly when the job is completed. `first` writes what is told with its end.
         """
         self._finishing = True
         try:
             async with transaction() as session:
+                if first is not None:
+                    await moves.held(session, self.job_id, self.token)
+                    await first(session)
                 job = await leases.complete(session, job_id=self.job_id, token=self.token, notes=self.notes)
                 yield session
                 await families.settle(session, job)
@@ -271,14 +276,12 @@ class Runner:
 
     def __init__(self, *, worker: str, queues: Sequence[str], slots: int) -> None:
         self.worker = worker
+        self.room: dict[str, Callable[[], bool]] = {}  #: of some queues: could this machine carry one of its jobs now?
         self.queues = list(queues)
         self.slots = slots
-        self.draining = False
-        self.stopping = False
-        self.closed = False
+        self.draining = self.stopping = self.closed = False
         self._claiming = 0
-        self._suspect_waits = False
-        self._alone = False
+        self._suspect_waits = self._alone = False
         self._limits = {queue: most for queue, most in settings.worker_queue_slots.items() if queue in queues}
         self._asked: Counter[str] = Counter()
         self._turns = Turns()
@@ -347,7 +350,8 @@ class Runner:
         A claim under way may bring a job of any queue that it asks.
         """
         taken = Counter(run.queue for run in self._runs.values()) + self._asked if self._limits else self._asked
-        return [queue for queue in self.queues if queue not in self._limits or taken[queue] < self._limits[queue]]
+        free = [queue for queue in self.queues if queue not in self._limits or taken[queue] < self._limits[queue]]
+        return [queue for queue in free if queue not in self.room or self.room[queue]()]
 
     async def answer(self) -> None:
         """What a ring does."""

@@ -16,7 +16,7 @@ from backend.jobs import families, moves
 from backend.jobs.families import Family, InUse, cancel_family, family_of
 from backend.jobs.models import LIVE_STATES, Job, JobState
 from backend.jobs.moves import JobError, LeaseLost
-from backend.jobs.queries import find_job, latest_for_videos, list_jobs, public, public_many
+from backend.jobs.queries import find_job, latest_for_videos, list_jobs, public, public_many, queue_positions
 from backend.orgs.access import Actor
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "InUse",
     "JobError",
     "LeaseLost",
+    "bring_forward",
     "cancel_family",
     "cancel_job",
     "family_of",
@@ -32,6 +33,7 @@ __all__ = [
     "list_jobs",
     "public",
     "public_many",
+    "queue_positions",
     "retry_job",
     "start",
     "start_again",
@@ -154,6 +156,19 @@ def _known(kind: str) -> Task:
     if task is None:
         raise InvalidState("This version does not know this kind of work any more.")
     return task
+
+
+async def bring_forward(session: AsyncSession, job_id: uuid.UUID) -> None:
+    """Let a job that waits for its time run now; any other stays as it is."""
+    moved = await session.scalar(
+        update(Job)
+        .where(Job.id == job_id, Job.state == JobState.QUEUED, Job.run_at > func.now())
+        .values(run_at=func.now(), updated_at=Job.updated_at)
+        .returning(Job),
+        execution_options={"synchronize_session": False, "populate_existing": True},
+    )
+    if moved is not None:
+        moves.ring(session, moved)
 
 
 async def start_again(session: AsyncSession, *, actor: Actor | None, job: Job) -> Job:

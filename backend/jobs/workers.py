@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import socket
 import uuid
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend import __version__
+from backend.core import gpus
 from backend.core.db import transaction
 from backend.core.queue import registry
 from backend.jobs.models import WorkerRow
@@ -29,8 +29,6 @@ BEAT_SECONDS = 5.0
 ALIVE_SECONDS = 3 * BEAT_SECONDS
 LISTED = timedelta(days=1)
 KEPT = timedelta(days=7)
-
-_GPU_FIELDS = ("name", "memory.total", "memory.used", "utilization.gpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +113,11 @@ class Registration:
 
     async def beat(self) -> None:
         """Say that this process is here, and what it does."""
-        gpus = await read_gpus()
         now = {
             "running": len(self._runner.job_ids),
             "load": os.getloadavg()[0],
             "memory_bytes": resident_bytes(),
-            "gpus": gpus,
+            "gpus": await gpus.read(),
             "kinds": registry.kinds(),
         }
         fixed = {
@@ -160,38 +157,3 @@ async def forget_old() -> None:
 def resident_bytes() -> int:
     """Memory this process holds, without its children."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-async def read_gpus() -> list[dict[str, Any]]:
-    """What `nvidia-smi` tells of each GPU (memory in MiB, use in percent); none where there is no such tool."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    try:
-        async with asyncio.timeout(BEAT_SECONDS):
-            process = await asyncio.create_subprocess_exec(
-                tool,
-                f"--query-gpu={','.join(_GPU_FIELDS)}",
-                "--format=csv,noheader,nounits",
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-            try:
-                output, _ = await process.communicate()
-            finally:
-                if process.returncode is None:
-                    process.kill()
-    except (OSError, TimeoutError):
-        return []
-    return parse_gpus(output.decode(errors="replace")) if process.returncode == 0 else []
-
-
-def parse_gpus(text: str) -> list[dict[str, Any]]:
-    """The lines of `nvidia-smi --format=csv,noheader,nounits` as rows; what is "[N/A]" there is None here."""
-    rows: list[dict[str, Any]] = []
-    for line in text.splitlines():
-        name, *numbers = (part.strip() for part in line.split(","))
-        if len(numbers) == 3:
-            total, used, percent = (int(number) if number.isdecimal() else None for number in numbers)
-            rows.append({"name": name, "memory_mib": total, "memory_used_mib": used, "use_percent": percent})
-    return rows

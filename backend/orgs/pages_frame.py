@@ -22,6 +22,7 @@ _PROJECT = (
     ("members", "Members", Permission.VIEW),
     ("keys", "API keys", Permission.MANAGE),
     ("webhooks", "Webhooks", Permission.MANAGE),
+    ("cms", "CMS", Permission.MANAGE),
     ("activity", "Activity", Permission.MANAGE),
     ("settings", "Settings", Permission.MANAGE),
 )
@@ -48,6 +49,8 @@ _DONE = {
     "off": "The webhook is off. What waited is not sent.",
     "tested": "A test event is on its way.",
     "again": "It is sent again.",
+    "cms-again": "What was refused is sent again.",
+    "cms-removed": "The CMS is disconnected. What is there stays.",
     "webhook-removed": "The webhook and its deliveries are gone.",
 }
 

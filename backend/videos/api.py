@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response, status
 from backend.core.db import SessionDep
 from backend.core.errors import Unauthenticated
 from backend.core.web import errors, redirect, wants_html
-from backend.orgs.access import CurrentActor, OptionalActor, Permission
+from backend.orgs.access import Actor, CurrentActor, OptionalActor, Permission
 from backend.videos import moving, playback, service, verification
 from backend.videos.ladder import PLAYLIST_TYPE
 from backend.videos.schemas import ConfirmIn, PlaybackOut, VideoListOut, VideoMove, VideoOut, VideoPatch
@@ -18,30 +18,15 @@ from backend.videos.uploads import Texts
 router = APIRouter(tags=["videos"])
 
 
-_CONFIRMED: dict[int | str, dict[str, Any]] = {
-    200: {"model": VideoOut, "description": "Confirmed before"},
-    **errors(400, 401, 403, 404, 409, 410, 413, 415, 422, 503),
-}
-
-
-@router.post(
-    "/api/videos",
-    status_code=status.HTTP_201_CREATED,
-    responses=_CONFIRMED,
-    summary="Confirm an upload",
-)
-@router.post("/videos", status_code=status.HTTP_201_CREATED, responses=_CONFIRMED, summary="Confirm an upload")
-async def confirm_upload(body: ConfirmIn, actor: CurrentActor, response: Response) -> VideoOut:
-    """Looks at the object and makes the video, whose processing is then queued. The same again answers 200 and the same
-    video."""
+async def confirm_upload(body: ConfirmIn, actor: Actor) -> tuple[VideoOut, bool]:
+    """Look at the object and make the video, whose processing is then queued; and whether this made it: the same again
+    answers the same video. Its route is in generation/studio_api.py, with that of making one from a prompt."""
     texts = Texts(body.title, body.description)
     if body.video_id is not None:
         confirmed = await verification.confirm(actor=actor, video_id=body.video_id, texts=texts)
     else:
         confirmed = await verification.adopt(actor=actor, s3_key=body.s3_key or "", claim=body.claim or "", texts=texts)
-    if not confirmed.created:
-        response.status_code = status.HTTP_200_OK
-    return await service.public(confirmed.video)
+    return await service.public(confirmed.video), confirmed.created
 
 
 @router.get("/api/videos", responses=errors(400, 401, 422, 503), summary="List videos")

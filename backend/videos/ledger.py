@@ -5,11 +5,11 @@ which somebody may still write it has long ended: what arrives late cannot stay.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import DateTime, case, delete, func, literal, select, text, update
+from sqlalchemy import ColumnElement, DateTime, Select, case, delete, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -29,6 +29,7 @@ __all__ = [
     "bury_others",
     "bury_unused",
     "folder_of",
+    "keepers",
     "keys_of_video",
     "move",
     "record",
@@ -52,6 +53,9 @@ _LAST_LOOK = case(
 IN_PARTS = (ObjectKind.ORIGINAL, ObjectKind.RENDITION, ObjectKind.LADDER, ObjectKind.STRAY)
 #: Of so many keys in a row that could not be removed the storage is to blame, and not the keys.
 _MOST_FAILURES = 3
+
+#: Where other domains look whether a key is theirs: each is given a key and answers a query for its project.
+keepers: list[Callable[[ColumnElement[str]], Select[uuid.UUID]]] = []
 
 #: What of a video names an object of it.
 KEY_COLUMNS = [getattr(Video, column.name) for column in Video.__table__.columns if column.name.endswith("_key")]

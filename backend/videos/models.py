@@ -47,6 +47,8 @@ class ObjectKind(StrEnum):
     PREVIEW_TRACK = "preview_track"  #: WebVTT
     RENDITION = "rendition"  #: what browsers play when they cannot play the original
     LADDER = "ladder"  #: one of the several of adaptive streaming
+    GENERATED = "generated"  #: a picture or a sound that was made here
+    SOURCE_IMAGE = "source_image"  #: sent to have something made from it
     STRAY = "stray"  #: found in the storage without any record
 
 
@@ -178,6 +180,10 @@ class Video(Identified, Timestamped, Base):
     audio_codec: Mapped[str | None] = mapped_column(String(40))
     has_audio: Mapped[bool | None]
     streams: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
+
+    prompt: Mapped[str | None] = mapped_column(Text)  #: of one that was generated, as the two below
+    orientation: Mapped[str | None] = mapped_column(String(10))
+    model_used: Mapped[str | None] = mapped_column(String(200))
 
     error_code: Mapped[str | None] = mapped_column(String(60))
     error_message: Mapped[str | None] = mapped_column(Text)

@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 import structlog
-from sqlalchemy import Row, and_, delete, exists, or_, select, update
+from sqlalchemy import Row, Select, and_, delete, exists, false, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import load_only
 
@@ -37,13 +38,17 @@ _IDS = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 _BUSY = exists().where(Job.video_id == StoredObject.video_id, Job.state.in_(LIVE_STATES))
-#: A record with what it belongs to, and whether something works on that.
-_ROWS = (
-    select(StoredObject, Upload, Video, RUNG_KEYS, _BUSY.label("busy"))
-    .outerjoin(Upload, Upload.video_id == StoredObject.video_id)
-    .outerjoin(Video, Video.id == StoredObject.video_id)
-    .options(load_only(Video.id, Video.status, *KEY_COLUMNS))
-)
+
+
+def _rows() -> Select[Any]:
+    """Records with what they belong to, whether something works on that, and whether another domain keeps them."""
+    kept = or_(false(), *(keeper(StoredObject.key.expression).exists() for keeper in ledger.keepers))
+    return (
+        select(StoredObject, Upload, Video, RUNG_KEYS, _BUSY.label("busy"), kept.label("kept"))
+        .outerjoin(Upload, Upload.video_id == StoredObject.video_id)
+        .outerjoin(Video, Video.id == StoredObject.video_id)
+        .options(load_only(Video.id, Video.status, *KEY_COLUMNS))
+    )
 
 
 class Trouble(StrEnum):
@@ -185,13 +190,15 @@ async def _records(
 ) -> Sequence[Row[tuple[StoredObject]]]:
     """Records with what they belong to, in the order of the keys."""
     query = (
-        _ROWS.where(StoredObject.key > after, StoredObject.key.startswith(prefix, autoescape=True))
+        _rows()
+        .where(StoredObject.key > after, StoredObject.key.startswith(prefix, autoescape=True))
         .order_by(StoredObject.key)
         .limit(_PAGE)
     )
     if upto is not None:
         query = query.where(StoredObject.key <= upto)
-    return (await session.execute(query)).all()
+    rows: Sequence[Row[tuple[StoredObject]]] = (await session.execute(query)).all()
+    return rows
 
 
 async def _open_below(records: Iterable[StoredObject]) -> list[OpenMultipart]:
@@ -222,7 +229,7 @@ def _judged(row: Row[tuple[StoredObject]], listed: ListedObject | None) -> Findi
     video: Video | None = row.Video
     if record.buried_at is not None:
         return None
-    used = video is not None and record.key in _used_by(video, row.rung_keys or [])
+    used = row.kept or (video is not None and record.key in _used_by(video, row.rung_keys or []))
     size = listed.size_bytes if listed is not None else None
     since = max(record.recorded_at, record.writable_until or record.recorded_at)
 
@@ -269,7 +276,9 @@ async def _looked_at_again(suspect: Finding) -> Finding | None:
 
 
 async def _records_of(session: AsyncSession, key: str) -> Row[tuple[StoredObject]] | None:
-    return (await session.execute(_ROWS.where(StoredObject.key == key))).one_or_none()
+    found = await session.execute(_rows().where(StoredObject.key == key))
+    row: Row[tuple[StoredObject]] | None = found.one_or_none()
+    return row
 
 
 # --- mending ---------------------------------------------------------------------------------------------------------
@@ -347,7 +356,13 @@ async def _recorded(session: AsyncSession, key: str) -> bool:
     if upload is not None:
         kind = ObjectKind.ORIGINAL
         await ledger.record(session, key=key, kind=kind, project_id=upload.project_id, video_id=upload.video_id)
-    return upload is not None
+        return True
+    for keeper in ledger.keepers:
+        project_id = await session.scalar(keeper(literal(key)))
+        if project_id is not None:
+            await ledger.record(session, key=key, kind=ObjectKind.STRAY, project_id=project_id, video_id=None)
+            return True
+    return False
 
 
 async def _told_of(session: AsyncSession, finding: Finding) -> str | None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from urllib.parse import unquote_plus
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, computed_field, model_validator
 
 from backend.core.web import Line, Paragraph, StrictModel
 from backend.videos.models import UploadState, VideoStatus
@@ -304,6 +304,9 @@ class VideoOut(BaseModel):
     preview: PreviewOut | None
     rendition: RenditionOut | None
     has_ladder: bool = Field(description="Whether it can be streamed in several sizes (HLS)")
+    prompt: str | None = Field(None, description="What it was generated from; null for others, as the next two")
+    orientation: str | None = None
+    model_used: str | None = None
     error: ErrorOut | None
     job_id: uuid.UUID | None
     created_at: datetime
@@ -319,6 +322,11 @@ class Pagination(BaseModel):
     total: int
     total_pages: int
     next_cursor: str | None
+
+    @computed_field(description="As `total_pages`, for clients that read camelCase")  # type: ignore[prop-decorator]
+    @property
+    def totalPages(self) -> int:
+        return self.total_pages
 
 
 class VideoListOut(BaseModel):

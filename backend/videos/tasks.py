@@ -45,7 +45,7 @@ _NEEDED, _NICE = 2, 3
 _PICTURE_BYTES = 64 * 1024 * 1024
 
 #: What the file says of itself, by the same names in both.
-_FACTS = (
+FACTS = (
     "container",
     "duration",
     "width",
@@ -84,7 +84,7 @@ async def process_video(run: Run) -> None:
         info = await media.probe(source, timeout_seconds=settings.probe_timeout_seconds, limits=limits())
         await check_original(video)
     async with run.finishing() as session:
-        facts = {name: getattr(info, name) for name in _FACTS}
+        facts = {name: getattr(info, name) for name in FACTS}
         playable = info.playable or video.rendition_key is not None
         await session.execute(update(Video).where(Video.id == video.id).values(**facts, playable=playable))
         steps = [("make_poster", True)]

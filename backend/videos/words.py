@@ -81,6 +81,8 @@ def facts(video: Video) -> list[Fact]:
         found.append(("Frame rate", f"{video.fps:.4g} per second{', varying' if video.vfr else ''}"))
     if video.hdr:
         found.append(("Dynamic range", _HDR.get(video.hdr, video.hdr.upper())))
+    if video.model_used:
+        found.append(("Made by", video.model_used))
     found.append(("File name", video.filename))
     return found
 

@@ -4,11 +4,9 @@ import htmx from 'htmx.org';
 import { confirm } from './ui/confirm.js';
 import { memory } from './ui/dom.js';
 import { startScrubbing } from './ui/scrub.js';
+import { startSearch } from './ui/search.js';
 
-const TYPING_MS = 250;
 const root = document.documentElement;
-const search = document.querySelector('[data-search]');
-let typing;
 
 document.addEventListener('click', (event) => {
   const choice = event.target.closest('[data-view-choice]');
@@ -18,41 +16,16 @@ document.addEventListener('click', (event) => {
     showView();
   }
   if (event.target.closest('[data-close-editor]')) document.getElementById('editor').close();
-  if (event.target.closest('[data-clear-search]') && search) search.value = '';
 });
 document.addEventListener('htmx:load', showView);
 showView();
 startScrubbing();
+startSearch('#library');
 
 function showView() {
   for (const button of document.querySelectorAll('[data-view-choice]')) {
     button.setAttribute('aria-pressed', String(button.dataset.viewChoice === (root.dataset.view ?? 'grid')));
   }
-}
-
-// --- search: the list follows the typing; the URL too, without an entry in the history for each letter ----------------
-
-search?.addEventListener('input', () => {
-  clearTimeout(typing);
-  typing = setTimeout(find, TYPING_MS);
-});
-search?.form.addEventListener('submit', (event) => {
-  event.preventDefault();
-  event.stopPropagation();
-  clearTimeout(typing);
-  find();
-});
-
-function find() {
-  const url = new URL(location.href);
-  const words = search.value.trim();
-  if (words === (url.searchParams.get('q') ?? '')) return;
-  url.searchParams.delete('page');
-  if (words) url.searchParams.set('q', words);
-  else url.searchParams.delete('q');
-  const target = `${url.pathname}${url.search}`;
-  history.replaceState({ htmx: true }, '', target);
-  htmx.ajax('GET', target, { source: '#library', target: '#library', swap: 'innerHTML show:none' });
 }
 
 // --- the editor -------------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from dailies_client import (
     UnexpectedAnswer,
     ValidationFailed,
     models,
+    task_models,
 )
 from dailies_client._sse import Reader
 
@@ -277,8 +278,17 @@ def test_the_models_are_what_the_platform_describes(app: FastAPI) -> None:
         models.Attempt: "AttemptOut",
         models.Delivery: "DeliveryOut",
         models.DeliveryDetail: "DeliveryDetail",
+        task_models.NewTask: "TaskMade",
+        task_models.Task: "TaskOut",
+        task_models.TaskResult: "TaskResult",
+        task_models.TaskCallback: "CallbackOut",
+        task_models.CmsSync: "CmsSyncOut",
+        task_models.TaskCancelled: "TaskCancelled",
+        task_models.TaskWorker: "TaskWorkerOut",
+        task_models.TaskWorkers: "WorkersOut",
     }
-    assert {each for each in vars(models).values() if is_dataclass(each)} - {models.Tokens} == set(names)
+    every = [*vars(models).values(), *vars(task_models).values()]
+    assert {each for each in every if is_dataclass(each)} - {models.Tokens} == set(names)
     for model, name in names.items():
         ours = {each.name: each for each in fields(model)}
         # Where two parts of the platform have one of this name, they are told apart by a prefix.

@@ -17,6 +17,7 @@ EXAMPLES = re.findall(r"## ([^\n]+)\n(?:(?!\n## ).)*?```python\n(.*?)```", READM
 SAYS = {
     "From a file to a video that plays": "completed 320 180 1.",
     "With a key": "the key has ended",
+    "Tasks": "completed {'shot': 12} image/jpeg 1024x1024\nit had ended\n['generate_image']",
     "asyncio": "completed ['harbour']",
     "Webhooks": "webhook.test",
 }

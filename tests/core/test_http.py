@@ -18,7 +18,7 @@ from backend.config import ConfigurationError, Settings, settings
 from backend.core import http
 from backend.core.addresses import Address, is_public
 from backend.core.errors import UrlNotAllowed
-from backend.core.http import NoAnswer, check_url, post
+from backend.core.http import NoAnswer, TooLarge, check_url, download, post, request
 from tests.core.targets import TARGETS, Listener, listening
 
 Names = dict[str, list[list[str]]]
@@ -278,3 +278,68 @@ async def test_who_says_nothing_or_never_ends_is_waited_for_no_longer_than_said(
         assert (body.status, set(body.body)) == (200, {ord("x")}), "the status is the answer"
         assert time.monotonic() - began < 30
         ended.set()
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+async def fetch(url: str, path: Path, **options: object) -> http.Answer:
+    return await download(url, path, **{"max_bytes": 1000, "timeout_seconds": 5, **options})  # type: ignore[arg-type]
+
+
+async def test_a_file_is_written_as_it_comes_and_no_more_of_it_than_may_be(
+    listener: Listener, allow: Callable[..., None], tmp_path: Path
+) -> None:
+    url, path = f"http://127.0.0.1:{listener.port}/a.png", tmp_path / "a"
+    allow("127.0.0.1/32")
+    listener.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000
+    assert (await fetch(url, path)).status == 200
+    assert path.read_bytes() == b"x" * 1000
+    for longer in (b"Content-Length: 1001\r\n\r\n" + b"x" * 1001, b"\r\n" + b"x" * 3000):
+        listener.answer = b"HTTP/1.1 200 OK\r\n" + longer
+        with pytest.raises(TooLarge):
+            await fetch(url, path)
+        assert path.stat().st_size <= 1000
+    listener.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 10
+    with pytest.raises(NoAnswer) as cut:
+        await fetch(url, path)
+    assert cut.value.cut
+    listener.answer = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 5\r\n\r\nthere"
+    moved = await fetch(url, tmp_path / "b")
+    assert (moved.status, moved.body, (tmp_path / "b").exists()) == (302, b"there", False)
+
+
+async def test_only_what_the_operator_has_set_up_is_fetched_from_private_addresses(
+    listener: Listener, tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{listener.port}/a.png"
+    with pytest.raises(UrlNotAllowed):
+        await fetch(url, tmp_path / "a")
+    assert listener.accepted == []
+    assert (await fetch(url, tmp_path / "a", trusted=True)).status == 204
+
+
+async def test_a_body_may_be_made_as_it_is_sent(listener: Listener, allow: Callable[..., None]) -> None:
+    allow("127.0.0.1/32")
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"one"
+        yield b"two"
+
+    url = f"http://127.0.0.1:{listener.port}/"
+    sent = {"headers": {"Content-Length": "6"}, "body": body, "timeout_seconds": 5.0}
+    assert (await request("PATCH", url, **sent)).status == 204  # type: ignore[arg-type]
+    head = listener.requests[-1].decode().lower()
+    assert head.startswith("patch / http/1.1")
+    assert "content-length: 6" in head
+    assert "transfer-encoding" not in head
+
+
+async def test_who_is_not_there_is_told_from_who_hangs_up(listener: Listener, allow: Callable[..., None]) -> None:
+    allow("127.0.0.1/32")
+    listener.answer = b""
+    with pytest.raises(NoAnswer) as hung_up:
+        await send(f"http://127.0.0.1:{listener.port}/")
+    with pytest.raises(NoAnswer) as nobody:
+        await send("http://127.0.0.1:80/")
+    assert (hung_up.value.cut, nobody.value.cut) == (True, False)

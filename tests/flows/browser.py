@@ -106,8 +106,9 @@ async def visit(browser: Browser, url: str, *, strict: bool = True, **context: A
     visitor = Visitor(page, url)
 
     def heard(message: ConsoleMessage) -> None:
-        # A page that is left drops what it was asking for; what truly failed is also told as htmx:sendError.
-        dropped = message.text.startswith(("htmx:sendAbort", "htmx:afterRequest"))
+        # A page that is left drops what it was asking for, its streams (an Event) too; what truly failed is also told
+        # as htmx:sendError.
+        dropped = message.text.startswith(("htmx:sendAbort", "htmx:afterRequest", "[object Event]"))
         if message.type in ("error", "warning") and not dropped:
             visitor.complaints.append(
                 f"{message.text} ({message.location.get('url')}:{message.location.get('lineNumber')})"

@@ -1,5 +1,6 @@
 """Nothing serious, by axe, on any page: in both themes, wide and narrow, empty, full, busy and failed."""
 
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from playwright.async_api import Browser, Page, expect
 from tests.conftest import Live
 from tests.flows.browser import Visitor, visit
 from tests.flows.scenes import busy_project, one_of_each
+from tests.flows.studio_scenes import studio, synced
 from tests.flows.uploading import MB, PICKER, Line, in_state, make_film, row_of, until_percent
 
 LOOKS: list[tuple[Literal["light", "dark"], int]] = [("light", 1280), ("dark", 1280), ("dark", 390), ("light", 390)]
@@ -39,6 +41,11 @@ async def check(page: Page, name: str) -> None:
             await expect(page.locator(".htmx-request")).to_have_count(0)
             await page.wait_for_timeout(300)
             assert await grave(page) == [], look
+
+
+@pytest.fixture(scope="module")
+def live_settings() -> dict[str, str]:
+    return {"GENERATIONS_PER_HOUR": "6"}  # as many as `studio` makes: its composer has none left
 
 
 @pytest.fixture
@@ -167,3 +174,32 @@ async def test_projects_keys_and_webhooks_can_be_used_by_everybody(reader: Visit
     await page.get_by_role("button", name="Project: Spring film").click()
     await expect(page.get_by_role("menuitemradio", name="Spring film")).to_be_focused()
     await check(page, "the switcher")
+
+
+async def test_the_studio_can_be_used_by_everybody(reader: Visitor) -> None:
+    page = reader.page
+    await reader.register()
+    for path in ("/generate", "/gallery"):
+        await reader.open(path)
+        await check(page, f"empty {path}")
+    there = await studio(reader)
+    for path in ("/generate", "/gallery", "/gallery?q=zebra", f"/generate?again={there.film}"):
+        await reader.open(path)
+        await check(page, path)
+    await reader.open("/gallery")
+    await page.get_by_role("button", name="Actions for A lighthouse").click()
+    await expect(page.get_by_role("menuitem", name="Open")).to_be_focused()
+    await check(page, "a tile's menu")
+    for name, generation_id in vars(there).items():
+        await reader.open(f"/gallery/{generation_id}")
+        await page.evaluate("for (const folded of document.querySelectorAll('details')) folded.open = true")
+        await check(page, f"{name}'s page")
+
+
+async def test_a_projects_cms_can_be_used_by_everybody(reader: Visitor) -> None:
+    await reader.register()
+    project = await reader.api("POST", "/api/projects", name="Spring film")
+    await synced(uuid.UUID(project["id"]))
+    for path in (f"/projects/{project['id']}/cms", f"/projects/{project['id']}/cms?ask=cms"):
+        await reader.open(path)
+        await check(reader.page, path)

@@ -209,6 +209,20 @@ async def test_a_queue_with_fewer_slots_leaves_the_others_of_its_worker_free(
     await jobs.wait_for(second.id, "completed")
 
 
+async def test_a_queue_that_this_machine_has_no_room_for_is_left_to_others(
+    jobs: Jobs, declare: Declare, runner: MakeRunner
+) -> None:
+    room = False
+    job = await jobs.start(declare())
+    slots = runner(1)
+    slots.room["test"] = lambda: room
+    for _ in range(3):
+        assert not await slots.look()
+    room = True
+    await slots.look()
+    await jobs.wait_for(job.id, "completed")
+
+
 async def test_jobs_are_found_when_redis_lost_every_ring(jobs: Jobs, declare: Declare, runner: MakeRunner) -> None:
     job = await jobs.start(declare())
     await redis.client.flushdb()

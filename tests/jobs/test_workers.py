@@ -3,7 +3,6 @@
 import asyncio
 from datetime import timedelta
 
-from fastapi import FastAPI
 from sqlalchemy import func, update
 
 from backend.core.db import transaction
@@ -61,15 +60,3 @@ async def test_workers_of_long_ago_are_forgotten(client: object) -> None:
     await workers.forget_old()
     async with transaction() as session:
         assert await session.get(WorkerRow, registration.id) is None
-
-
-async def test_a_machine_without_gpus_has_none(app: FastAPI) -> None:
-    assert isinstance(await workers.read_gpus(), list)
-
-
-def test_gpus_are_read_from_what_the_tool_prints() -> None:
-    text = "NVIDIA A10, 23028, 1200, 37\nNVIDIA GB10, [N/A], [N/A], 0\nnonsense\n"
-    assert workers.parse_gpus(text) == [
-        {"name": "NVIDIA A10", "memory_mib": 23028, "memory_used_mib": 1200, "use_percent": 37},
-        {"name": "NVIDIA GB10", "memory_mib": None, "memory_used_mib": None, "use_percent": 0},
-    ]

@@ -85,6 +85,29 @@ def test_others_are_told_the_one_line(monkeypatch: pytest.MonkeyPatch, commands:
     assert commands == []
 
 
+def test_the_voice_is_installed_where_that_is_allowed_and_tried_once(
+    project: Path, monkeypatch: pytest.MonkeyPatch, commands: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bootstrap.VENV.mkdir()
+    lack(monkeypatch, "espeak-ng")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    bootstrap.install_voice()
+    assert commands == [], "nobody is asked for a password for the sake of a voice"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    bootstrap.install_voice()
+    assert commands == ["apt-get -q update", "apt-get install --no-install-recommends espeak-ng -q -y"]
+    bootstrap.install_voice()
+    assert len(commands) == 2
+    (bootstrap.VENV / "voice-tried").unlink()
+
+    def fail(command: list[str], env: object = None) -> None:
+        raise bootstrap.Stop("no network")
+
+    monkeypatch.setattr(bootstrap, "run_quietly", fail)
+    bootstrap.install_voice()
+    assert "no voice" in capsys.readouterr().err
+
+
 def test_a_python_that_is_too_old_is_told_in_one_line(tmp_path: Path) -> None:
     code = "import sys; sys.version_info = (3, 9, 2); sys.path.insert(0, {!r}); import bootstrap as it; "
     code += "sys.exit(it.main(['run']))"

@@ -72,6 +72,7 @@ _LINES: Mapping[Rule, str] = {
         POST /api/auth/register
         POST /api/auth/login
         POST /api/auth/refresh
+        GET /api/v1/media/{task_id}/{proof}/{file_name}
     """,
     Rule("guest"): """
         GET /login
@@ -91,6 +92,10 @@ _LINES: Mapping[Rule, str] = {
         GET /api/uploads/duplicates
         GET /api/usage
         GET /videos/progress
+        GET /api/v1/workers/status
+        GET /api/generations
+        GET /api/generations {project_id}
+        GET /api/generations/limits
     """,
     Rule("person"): """
         GET /me
@@ -107,6 +112,11 @@ _LINES: Mapping[Rule, str] = {
         GET /dashboard/now
         GET /dashboard/live
         GET /upload
+        GET /generate
+        GET /generate/quota
+        POST /generate
+        GET /gallery
+        GET /gallery/live
         GET /projects
         POST /projects
         POST /orgs
@@ -135,6 +145,17 @@ _LINES: Mapping[Rule, str] = {
         GET /api/videos/{video_id}/hls/master.m3u8
         GET /api/videos/{video_id}/hls/{rung}.m3u8
         GET /api/usage {organization_id}
+        GET /api/generations/{generation_id}
+        GET /api/generations/{generation_id}/file
+        GET /api/generations/{generation_id}/preview
+        GET /api/v1/tasks/{task_id}/status
+        GET /api/v1/projects/{project_id}/tasks
+    """,
+    Rule("anybody", "tasks"): """
+        POST /api/v1/tasks/submit
+        POST /api/v1/tasks/submit {project_id}
+        DELETE /api/v1/tasks/{task_id}/cancel
+        POST /api/v1/tasks/{task_id}/retry
     """,
     Rule("anybody", "edit"): """
         POST /api/jobs/{job_id}/cancel
@@ -154,8 +175,19 @@ _LINES: Mapping[Rule, str] = {
         POST /api/upload/presigned-url {project_id}
         POST /api/videos
         POST /api/videos {video_id}
+        POST /api/videos {project_id}
         POST /videos
         POST /videos {video_id}
+        POST /videos {project_id}
+        POST /api/generations
+        POST /api/generations {project_id}
+        POST /api/generations/images
+        POST /api/generations/images {project_id}
+        DELETE /api/generations/{generation_id}
+        POST /api/generations/{generation_id}/cancel
+        POST /api/generations/{generation_id}/retry
+        POST /api/generations/{generation_id}/resubmit
+        POST /api/generations/{generation_id}/again
     """,
     Rule("anybody", "manage"): """
         PATCH /api/projects/{project_id}
@@ -172,6 +204,12 @@ _LINES: Mapping[Rule, str] = {
         GET /api/projects/{project_id}/webhooks/{webhook_id}/deliveries
         GET /api/projects/{project_id}/deliveries/{delivery_id}
         POST /api/projects/{project_id}/deliveries/{delivery_id}/redeliver
+        GET /api/projects/{project_id}/cms
+        PUT /api/projects/{project_id}/cms
+        DELETE /api/projects/{project_id}/cms
+        POST /api/projects/{project_id}/cms/test
+        GET /api/projects/{project_id}/cms/syncs
+        POST /api/projects/{project_id}/cms/syncs/retry
     """,
     Rule("person", "manage"): """
         PATCH /api/projects/{project_id}/members/{user_id}
@@ -218,6 +256,11 @@ _LINES: Mapping[Rule, str] = {
         GET /projects/{project_id}/deliveries/{delivery_id}
         GET /projects/{project_id}/deliveries/{delivery_id}/now
         POST /projects/{project_id}/deliveries/{delivery_id}/redeliver
+        GET /projects/{project_id}/cms
+        POST /projects/{project_id}/cms
+        POST /projects/{project_id}/cms/test
+        POST /projects/{project_id}/cms/retry
+        POST /projects/{project_id}/cms/delete
     """,
     Rule("person", "own"): """
         DELETE /api/projects/{project_id}
@@ -240,8 +283,19 @@ _LINES: Mapping[Rule, str] = {
         GET /videos/{video_id}/download
         GET /videos/{video_id}/row
         GET /videos/{video_id}/heading
+        GET /gallery/{generation_id}
+        GET /gallery/{generation_id}/tile
+        GET /gallery/{generation_id}/making
+        GET /gallery/{generation_id}/file
+        GET /gallery/{generation_id}/preview
     """,
     Rule("person", "edit"): """
+        POST /generate {project_id}
+        POST /gallery/{generation_id}/cancel
+        POST /gallery/{generation_id}/retry
+        POST /gallery/{generation_id}/resubmit
+        POST /gallery/{generation_id}/delete
+        POST /gallery/{generation_id}/restore
         POST /jobs/{job_id}/cancel
         POST /videos/{video_id}/retry
         GET /videos/{video_id}/edit
@@ -304,7 +358,7 @@ TABLE: Mapping[Route, Rule] = {
 }
 
 #: Not said of any person's or key's own: they are names and choices.
-CHOICES = {"name": "default", "action": "cancel", "rung": "360p"}
+CHOICES = {"name": "default", "action": "cancel", "rung": "360p", "proof": "0" * 40, "file_name": "output.mp4"}
 PLACES = ("project_id", "organization_id")
 
 OF_ROLE: Mapping[str, frozenset[str]] = {
@@ -318,62 +372,4 @@ OF_SCOPE: Mapping[str, frozenset[str]] = {
     "write": frozenset({"view", "edit"}),
     "tasks": frozenset({"view", "tasks"}),
     "admin": frozenset({"view", "edit", "manage"}),
-}
-
-#: What is sent where something has to be; HOME is the project that things go to when none is named.
-BODIES: Mapping[str, dict[str, dict[str, object]]] = {
-    "POST /api/auth/register": {"json": {}},
-    "POST /api/auth/login": {"json": {}},
-    "POST /api/auth/refresh": {"json": {}},
-    "POST /login": {"json": {}},
-    "POST /register": {"json": {}},
-    "POST /upload": {"json": {"filename": "a.mp4"}},
-    "POST /api/storage/events": {"json": {}},
-    "POST /api/projects": {"json": {"name": "Another"}},
-    "POST /api/orgs": {"json": {"name": "Another"}},
-    "PATCH /api/projects/{project_id}": {"json": {"name": "Renamed"}},
-    "PATCH /api/orgs/{organization_id}": {"json": {"name": "Renamed"}},
-    "PATCH /api/projects/{project_id}/members/{user_id}": {"json": {"role": "viewer"}},
-    "PATCH /api/orgs/{organization_id}/members/{user_id}": {"json": {"role": "viewer"}},
-    "POST /api/projects/{project_id}/invitations": {"json": {}},
-    "POST /api/orgs/{organization_id}/invitations": {"json": {}},
-    "POST /api/projects/{project_id}/api-keys": {"json": {"name": "A key", "scopes": ["read"]}},
-    "POST /api/projects/{project_id}/webhooks": {"json": {"url": "http://93.184.216.34/", "events": ["job.*"]}},
-    "PATCH /api/projects/{project_id}/webhooks/{webhook_id}": {"json": {"description": "Changed"}},
-    "PATCH /api/videos/{video_id}": {"json": {"title": "Changed"}},
-    "POST /api/videos/{video_id}/move": {"json": {"project_id": "HOME"}},
-    "PATCH /api/uploads/{upload_id}": {"json": {"title": "Changed"}},
-    "POST /api/uploads/{upload_id}/parts": {"json": {"part_numbers": [1]}},
-    "POST /api/upload/presigned-url": {"json": {"filename": "a.mp4", "size": 9, "content_type": "video/mp4"}},
-    "POST /api/videos": {"json": {"s3_key": "upload/none.mp4", "claim": "none"}},
-    "POST /videos": {"json": {"s3_key": "upload/none.mp4", "claim": "none"}},
-    "POST /api/videos {video_id}": {"json": {}},
-    "POST /videos {video_id}": {"json": {}},
-    "POST /videos/{video_id}/edit": {"form": {"title": "Changed"}},
-    "POST /videos/{video_id}/move": {"form": {"project_id": "HOME"}},
-    "POST /projects": {"form": {"name": "Another"}},
-    "POST /orgs": {"form": {"name": "Another"}},
-    "POST /projects/{project_id}/settings": {"form": {"name": "Renamed"}},
-    "POST /orgs/{organization_id}/settings": {"form": {"name": "Renamed"}},
-    "POST /projects/{project_id}/members/{user_id}": {"form": {"role": "viewer"}},
-    "POST /orgs/{organization_id}/members/{user_id}": {"form": {"role": "viewer"}},
-    "POST /projects/{project_id}/invitations": {"form": {"role": "viewer"}},
-    "POST /orgs/{organization_id}/invitations": {"form": {"role": "viewer"}},
-    "POST /projects/{project_id}/keys": {"form": {"name": "A key", "scopes": "read"}},
-    "POST /projects/{project_id}/keys/{key_id}/rotate": {"form": {"overlap_seconds": "60"}},
-    "POST /projects/{project_id}/webhooks": {"form": {"url": "http://93.184.216.34/", "events": "job.*"}},
-    "POST /projects/{project_id}/webhooks/{webhook_id}": {"form": {"url": "http://93.184.216.34/", "events": "job.*"}},
-    "POST /projects/{project_id}/webhooks/{webhook_id}/secret": {"form": {"overlap_seconds": "60"}},
-    "POST /settings/profile": {"form": {"name": "Somebody"}},
-    "POST /settings/password": {"form": {}},
-    "POST /api/admin/jobs/bulk": {"json": {"action": "cancel", "ids": []}},
-    "PATCH /api/admin/users/{user_id}": {"json": {"features": []}},
-    "PATCH /api/admin/orgs/{organization_id}": {"json": {"features": []}},
-    "POST /admin/doctor/browser": {"json": {}},
-}
-#: Where a query is needed.
-QUERIES = {
-    "GET /api/admin/users": "email=nobody@example.org",
-    "GET /api/uploads/duplicates": "fingerprint=" + "0" * 64,
-    "GET /videos/progress": "id=00000000-0000-0000-0000-000000000000",
 }

@@ -23,7 +23,7 @@ SHAPE = {
     "id", "project_id", "title", "description", "status", "phase", "playable", "not_playable_reason", "source",
     "filename", "content_type", "size_bytes", "duration", "width", "height", "coded_width", "coded_height", "rotation",
     "fps", "vfr", "bit_depth", "hdr", "container", "video_codec", "audio_codec", "has_audio", "poster_url", "error",
-    "preview", "rendition", "has_ladder",
+    "preview", "rendition", "has_ladder", "prompt", "orientation", "model_used",
     "job_id", "created_at", "updated_at", "completed_at",
 }  # fmt: skip
 

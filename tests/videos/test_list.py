@@ -43,7 +43,7 @@ async def walk(user: Person, **params: Any) -> list[dict[str, Any]]:
 async def test_an_empty_library_is_one_empty_page(user: Person) -> None:
     assert await ask(user) == {
         "videos": [],
-        "pagination": {"page": 1, "limit": 20, "total": 0, "total_pages": 0, "next_cursor": None},
+        "pagination": {"page": 1, "limit": 20, "total": 0, "total_pages": 0, "totalPages": 0, "next_cursor": None},
     }
 
 
@@ -54,7 +54,7 @@ async def test_pages_count_exactly(user: Person) -> None:
     assert first["videos"][0]["created_at"] >= first["videos"][-1]["created_at"]
     for number, page in ((1, first), (3, last), (4, beyond)):
         assert {**page["pagination"], "next_cursor": ""} == {
-            "page": number, "limit": 20, "total": 45, "total_pages": 3, "next_cursor": "",
+            "page": number, "limit": 20, "total": 45, "total_pages": 3, "totalPages": 3, "next_cursor": "",
         }  # fmt: skip
     assert first["pagination"]["next_cursor"]
     assert last["pagination"]["next_cursor"] is None

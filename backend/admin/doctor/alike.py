@@ -12,6 +12,7 @@ _OF_A_PROCESS = {"log_level", "log_format", "worker_grace_seconds"}
 #: And what may be a machine's own, where processes run on several.
 _OF_A_MACHINE = {"worker_queues", "worker_slots", "worker_queue_slots", "work_dir", "work_dir_max_mb"}
 _OF_A_MACHINE |= {"sandbox", "video_encoder", "database_pool_size"}
+_OF_A_MACHINE |= {"diffusers_python", "diffusers_steps", "diffusers_fps", "diffusers_free_vram_mb"}
 
 
 def digests() -> dict[str, str]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import backend.kinds  # noqa: F401
 from backend import __version__
-from backend.admin.doctor import cors, database, redis, storage, web, work
+from backend.admin.doctor import cors, database, generating, redis, storage, web, work
 from backend.admin.doctor.findings import Check, Finding, State, run_all, worst
 from backend.admin.doctor.visit import visiting
 
@@ -18,6 +18,7 @@ CHECKS: tuple[Check, ...] = (
     *cors.CHECKS,
     *web.CHECKS,
     *work.CHECKS,
+    *generating.CHECKS,
 )
 #: A report this young is shown again to whoever only looks.
 FRESH = timedelta(seconds=30)

@@ -20,6 +20,7 @@ from backend.config import settings
 from backend.core.db import transaction
 from backend.core.queue import registry
 from backend.core.web import ROOT
+from backend.generation.providers import diffusers
 from backend.videos import encoders
 from backend.videos.confinement import SandboxReport, sandbox_report
 from backend.videos.sandbox import ToolMissing, ToolOutput, ToolTimeout, run_tool
@@ -107,6 +108,8 @@ async def queues(visit: Visit) -> Finding:
 
 def judge_queues(workers: Sequence[WorkerOut], found: Sequence[Queue]) -> Finding:
     needed = {task.queue for kind in registry.kinds() if (task := registry.find(kind)) is not None}
+    if diffusers.from_settings() is None:
+        needed.discard(diffusers.Diffusers.queue)
     needed |= {queue.name for queue in found if queue.needs_worker}
     living = _living(workers)
     served = {name for worker in living for name in worker.queues}

@@ -50,6 +50,16 @@ from dailies_client.models import (
     Video,
     Webhook,
 )
+from dailies_client.task_models import (
+    CmsSync,
+    NewTask,
+    Task,
+    TaskCallback,
+    TaskCancelled,
+    TaskResult,
+    TaskWorker,
+    TaskWorkers,
+)
 from dailies_client.webhooks import Event
 from dailies_client.webhooks import verify as verify_webhook
 
@@ -59,6 +69,7 @@ __all__ = [
     "Attempt",
     "BadRequest",
     "Client",
+    "CmsSync",
     "Conflict",
     "ConnectionFailed",
     "DailiesError",
@@ -74,6 +85,7 @@ __all__ = [
     "Key",
     "NewKey",
     "NewSecret",
+    "NewTask",
     "NewWebhook",
     "NotFound",
     "Part",
@@ -88,6 +100,12 @@ __all__ = [
     "SessionEnded",
     "SignatureError",
     "StorageRefused",
+    "Task",
+    "TaskCallback",
+    "TaskCancelled",
+    "TaskResult",
+    "TaskWorker",
+    "TaskWorkers",
     "TimedOut",
     "Tokens",
     "Unauthenticated",

@@ -11,6 +11,7 @@ from dailies_client._flows import Flow, Group, operation
 from dailies_client._jobs import Jobs
 from dailies_client._parsing import parse
 from dailies_client._projects import Keys, Projects, Webhooks
+from dailies_client._tasks import Tasks
 from dailies_client._videos import Uploads, Videos
 from dailies_client.models import Tokens, User
 
@@ -30,6 +31,7 @@ class _Client(Group[D]):
     projects: Projects[D]
     keys: Keys[D]
     webhooks: Webhooks[D]
+    tasks: Tasks[D]
 
     def __init__(self, api: Api, driver: D) -> None:
         super().__init__(api, driver)
@@ -39,6 +41,7 @@ class _Client(Group[D]):
         self.projects = Projects(api, driver)
         self.keys = Keys(api, driver)
         self.webhooks = Webhooks(api, driver)
+        self.tasks = Tasks(api, driver)
 
     @property
     def tokens(self) -> Tokens | None:

@@ -96,6 +96,9 @@ class Video:
     preview: Preview | None
     rendition: Rendition | None
     has_ladder: bool
+    prompt: str | None
+    orientation: str | None
+    model_used: str | None
     error: Problem | None
     job_id: str | None
     created_at: datetime

@@ -97,8 +97,19 @@ async def test_a_queue_without_a_worker(examine: Examine, at_work: Registration)
     await change(at_work, queues=["default"])
     found = await examine(checks.queues)
     assert (found.state, "media" in found.words) == (State.FAILED, True)
-    wanted = sorted({*settings.worker_queues, *(registry.get(kind).queue for kind in registry.kinds())})
+    wanted = sorted({*settings.worker_queues, *(registry.get(kind).queue for kind in registry.kinds())} - {"gpu"})
     assert f"WORKER_QUEUES={','.join(wanted)}" in found.fix
+
+
+async def test_the_gpu_needs_a_worker_only_where_something_is_made_on_it(
+    examine: Examine, at_work: Registration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = {registry.get(kind).queue for kind in registry.kinds()}  # those of other tests, too
+    await change(at_work, queues=sorted({*settings.worker_queues, *declared} - {"gpu"}))
+    assert (await examine(checks.queues)).state is State.OK
+    monkeypatch.setattr(settings, "diffusers_video_model", "/models/wan")
+    found = await examine(checks.queues)
+    assert (found.state, "gpu" in found.words) == (State.FAILED, True)
 
 
 async def test_a_paused_queue_is_a_warning(examine: Examine, at_work: Registration) -> None:
