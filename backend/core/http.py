@@ -41,6 +41,10 @@ Body = bytes | Callable[[], AsyncIterator[bytes]]
 _threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="resolve")
 
 
+class NameNotFound(UrlNotAllowed):
+    """The name has no address now; that may be the name servers' trouble, and over a moment later."""
+
+
 class NoAnswer(Exception):
     """The request was allowed, and no status came back; the message says why, for people.
 
@@ -149,7 +153,7 @@ async def _destination(url: str, *, trusted: bool = False) -> _Destination:
         async with asyncio.timeout(RESOLVE_SECONDS):
             found = [address] if address else await resolve(name)
     except (OSError, UnicodeError, TimeoutError) as error:
-        raise UrlNotAllowed(f"{name} could not be found.") from error
+        raise NameNotFound(f"{name} could not be found.") from error
     if not found or not (trusted or all(is_allowed(name, each) for each in found)):
         raise UrlNotAllowed(f"{name} is not an address of the public internet.")
     return _Destination(parsed, tuple(dict.fromkeys(str(each) for each in found)))

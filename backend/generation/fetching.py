@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 from backend.config import settings
 from backend.core import http
 from backend.core.errors import UrlNotAllowed
-from backend.core.http import NoAnswer
+from backend.core.http import NameNotFound, NoAnswer
 from backend.generation.providers.base import Remote
 from backend.generation.providers.endpoint import origin_of
 from backend.jobs.running import JobError
@@ -59,6 +59,8 @@ async def picture(url: str, dest: Path) -> None:
         if status == 200:
             return
         trouble = f"It answered with status {status}."
+    except NameNotFound as error:  # it was found when the picture was asked for
+        trouble = error.message
     except UrlNotAllowed as error:
         raise JobError("url_not_allowed", f"A picture could not be fetched. {error.message}") from error
     except http.TooLarge as error:

@@ -14,7 +14,7 @@ from backend.core.http import check_url
 from backend.core.storage import storage
 from backend.core.web import errors
 from backend.generation import links, results, v1_service
-from backend.generation.models import Generation
+from backend.generation.models import Generation, Kind
 from backend.generation.task_types import Order
 from backend.generation.v1_schemas import TaskCancelled, TaskIn, TaskMade, TaskOut, TaskPage, TaskQuery, WorkersOut
 from backend.orgs.access import CurrentActor, Permission, require
@@ -98,7 +98,8 @@ async def get_media(task_id: uuid.UUID, proof: str, file_name: str) -> RedirectR
 
 async def _check_addresses(body: TaskIn, order: Order) -> None:
     """Raises UrlNotAllowed: which of them, as it was sent."""
-    named = dict.fromkeys(order.images, "task_data")
+    images = "reference_images" if order.kind is Kind.IMAGE else "storyboard_images"
+    named = {url: f"task_data.{images}.{number}" for number, url in enumerate(order.images)}
     if body.callback_url is not None:
         named[body.callback_url] = "callback_url"
 

@@ -83,6 +83,12 @@ async def test_anybody_elses_may_not(server: Server, tmp_path: Path) -> None:
     assert server.seen == []
 
 
+async def test_a_picture_whose_name_is_not_found_is_tried_again(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="could not be found") as refusal:
+        await fetching.picture("https://no-such-name.invalid/a.png", tmp_path / "a")
+    assert (refusal.value.code, refusal.value.retryable) == ("image_unavailable", True)
+
+
 async def test_a_redirect_is_followed_and_takes_no_secret_along(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,6 +143,7 @@ async def test_addresses_that_requests_may_not_go_to_are_refused_at_once(tasks: 
     for task_type, name in (("generate_video", "storyboard_images"), ("generate_image", "reference_images")):
         said = await tasks.send(task_type, {**DATA[task_type], name: [url]})
         assert code(said) == (422, "url_not_allowed")
+        assert list(said.json()["error"]["fields"]) == [f"task_data.{name}.0"]
     assert await jobs_of_kind("generate") == []
 
 
