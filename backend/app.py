@@ -26,6 +26,10 @@ from backend.admin.doctor import api as doctor_api
 from backend.admin.doctor import pages as doctor_pages
 from backend.admin.storage import api as storage_api
 from backend.admin.storage import pages as storage_pages
+from backend.coaching import analyses_api as coaching_analyses_api
+from backend.coaching import api as coaching_api
+from backend.coaching import pages as coaching_pages
+from backend.coaching import pages_results as coaching_pages_results
 from backend.config import settings
 from backend.core import capabilities, idempotency, limits, logging, middleware, openapi, web
 from backend.core.db import database, transaction
@@ -155,6 +159,10 @@ ROUTERS = (
     pages_cms.router,
     videos_api.router,
     videos_pages.router,
+    coaching_api.router,
+    coaching_analyses_api.router,
+    coaching_pages.router,
+    coaching_pages_results.router,
 )
 #: Open to roles (and `/metrics` to Prometheus), over the walls between projects.
 ADMIN_ROUTERS = (

@@ -63,6 +63,7 @@ class Settings(BaseSettings):
 
     doorbell: Literal["arq", "sqs"] = "arq"
     sqs_queue_url_prefix: str = ""
+    sqs_video_analysis_queue_url: str = ""
     sqs_endpoint_url: str | None = None
     aws_region: str = "us-east-1"
     sqs_access_key_id: str = ""
@@ -74,6 +75,8 @@ class Settings(BaseSettings):
     s3_access_key_id: str = ""
     s3_secret_access_key: SecretStr = SecretStr("")
     s3_bucket: str = "dailies"
+    s3_coach_videos_bucket: str = ""
+    s3_upload_url_expires_seconds: int = Field(default=3600, ge=60, le=604_800)
     cdn_base_url: str | None = None
 
     open_registration: bool = True
@@ -117,6 +120,9 @@ class Settings(BaseSettings):
     sandbox: Literal["auto", "bwrap", "none"] = "auto"
     work_dir: str = ""
     work_dir_max_mb: int = Field(default=0, ge=0)
+    pose_model_file: str = ""
+    analysis_timeout_seconds: int = Field(default=7200, ge=60)
+    pose_delegate: Literal["auto", "cpu", "gpu"] = "auto"
     delete_undo_seconds: int = Field(default=10, ge=0, le=3600)
 
     outbound_plain_http: bool = True
@@ -159,10 +165,10 @@ class Settings(BaseSettings):
     worker_slots: int = Field(default=4, ge=1, le=256)
     worker_grace_seconds: int = Field(default=20, ge=0)
     worker_queues: CommaSeparated = Field(
-        default_factory=lambda: ["default", "media", "media_long", "generation", "outbound"]
+        default_factory=lambda: ["default", "media", "media_long", "generation", "outbound", "analysis"]
     )
     worker_queue_slots: SlotsByQueue = Field(
-        default_factory=lambda: {"media_long": 1, "generation": 2, "gpu": 1, "outbound": 2}
+        default_factory=lambda: {"media_long": 1, "generation": 2, "gpu": 1, "outbound": 2, "analysis": 1}
     )
 
     @property
@@ -203,6 +209,8 @@ class Settings(BaseSettings):
                 raise ConfigurationError(f"{name.upper()} must be an address like http://gpu.internal:8000/v1")
         if self.doorbell == "sqs" and not self.sqs_queue_url_prefix.startswith(("http://", "https://")):
             raise ConfigurationError("SQS_QUEUE_URL_PREFIX must be the address of a queue without its last name")
+        if self.s3_coach_videos_bucket not in ("", self.s3_bucket):
+            raise ConfigurationError("S3_COACH_VIDEOS_BUCKET must be S3_BUCKET or empty: one bucket holds all files")
 
 
 settings = Settings()

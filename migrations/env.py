@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from backend.config import settings
 from backend.core.db import Base
 
-for domain in ("accounts", "orgs", "webhooks", "jobs", "videos", "generation"):
+for domain in ("accounts", "orgs", "webhooks", "jobs", "videos", "generation", "coaching"):
     importlib.import_module(f"backend.{domain}.models")
 importlib.import_module("backend.core.capabilities")
 importlib.import_module("backend.core.idempotent_requests")

@@ -24,7 +24,7 @@ from backend.core.redis import redis
 from backend.local.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[1]
-for domain in ("accounts", "orgs", "webhooks", "jobs", "videos", "generation"):
+for domain in ("accounts", "orgs", "webhooks", "jobs", "videos", "generation", "coaching"):
     importlib.import_module(f"backend.{domain}.models")
 importlib.import_module("backend.core.capabilities")
 importlib.import_module("backend.core.idempotent_requests")

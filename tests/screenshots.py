@@ -16,10 +16,9 @@ from playwright.async_api import Browser, Page, Route, expect
 from tests.conftest import ROOT, Live
 from tests.flows.browser import Visitor, make_clip, visit
 from tests.flows.conftest import chromium  # noqa: F401  # a fixture
-from tests.flows.scenes import Scene, busy_project, many, one_of_each, settled
+from tests.flows.scenes import busy_project, clips, full, many, practice
 from tests.flows.studio_scenes import studio, synced
 from tests.flows.uploading import PICKER, Line, in_state, make_film, row_of, until_percent
-from tests.videos.media_corpus import corpus_folder
 
 FOLDER = ROOT / "screenshots"
 LOOKS = [("light", 1280, 900), ("dark", 1280, 900), ("light", 390, 844), ("dark", 390, 844)]
@@ -352,27 +351,34 @@ async def test_a_projects_cms(visitor: Visitor) -> None:
     await shoot(visitor.page, "project-cms")
 
 
+async def test_practice(visitor: Visitor, tmp_path: Path) -> None:
+    page = visitor.page
+    await visitor.register()
+    await visitor.open("/sessions")
+    await shoot(page, "sessions-empty")
+    await visitor.open("/sessions?ask=session")
+    await shoot(page, "sessions-new")
+    there = await practice(visitor, tmp_path)
+    session = f"/sessions/{there.done}"
+    left, right = there.analyses
+    await visitor.open("/sessions")
+    await shoot(page, "sessions")
+    await visitor.open(f"/sessions/{there.empty}")
+    await shoot(page, "session-empty")
+    for name, path in {
+        "session": session,
+        "session-compare": f"{session}/compare?left={left}&right={right}",
+        "player": "/players/Ann",
+    }.items():
+        await visitor.open(path)
+        await expect(page.locator("[data-ready]")).to_be_visible()
+        await shoot(page, name)
+    await visitor.open(f"{session}/report?analysis={left}")
+    await shoot(page, "session-report")
+
+
 async def never(route: Route) -> None:
     """A connection on which nothing moves."""
-
-
-async def full(visitor: Visitor, tmp_path: Path) -> Scene:
-    """A library with one of each, and footage where there is some."""
-    count = 3
-    for path in await clips(tmp_path):
-        await visitor.send(path, title=path.stem.replace("_", " ").capitalize())
-        count += 1
-    await settled(visitor, count - 3)
-    return await one_of_each(visitor, tmp_path, already=count - 3)
-
-
-async def clips(tmp_path: Path) -> list[Path]:
-    """Real footage when it lies beside the project, else drawn pictures."""
-    found = corpus_folder()
-    names = ("walk_side_view.mp4", "football_juggle_faststart.mp4", "cat_vp9.webm", "iphone_vertical_hevc.mov")
-    if found is not None:
-        return [found / name for name in names if (found / name).exists()]
-    return [make_clip(tmp_path / f"clip_{number}.mp4", seconds=2 + number, seed=number) for number in range(2)]
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_slots_are_told_by_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings().worker_queue_slots == {"media_long": 1, "generation": 2, "gpu": 1, "outbound": 2}
+    assert settings().worker_queue_slots == {"media_long": 1, "generation": 2, "gpu": 1, "outbound": 2, "analysis": 1}
     monkeypatch.setenv("WORKER_QUEUE_SLOTS", "media=3, media_long=2")
     assert settings().worker_queue_slots == {"media": 3, "media_long": 2}
     for wrong in ("media", "media=0", "media=many"):

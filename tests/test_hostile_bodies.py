@@ -11,7 +11,8 @@ from fastapi import FastAPI
 
 from tests.conftest import Live, Person
 from tests.matrix.bodies import BODIES
-from tests.matrix.table import CHOICES, TABLE, Route
+from tests.matrix.rules import Route
+from tests.matrix.table import CHOICES, TABLE
 
 MALFORMED = {
     "cut short": b'{"name": "a"',

@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 #: Files of our own go in parts from this size on. The threads of one transfer are few: other jobs send, too.
+#: A small object is here by then, whole.
+READ_SECONDS = 60.0
 _TRANSFER = TransferConfig(
     multipart_threshold=64 * 1024 * 1024, multipart_chunksize=16 * 1024 * 1024, max_concurrency=3, use_threads=True
 )
@@ -132,6 +134,19 @@ class Storage(StorageParts):
             return ObjectInfo(answer["ContentLength"], answer.get("ContentType", ""), answer["ETag"].strip('"'))
 
         return await self._run("head", call, seconds=ANSWER_SECONDS)
+
+    async def read(self, key: str, *, most_bytes: int) -> bytes:
+        """A small object of our own, whole. Raises StorageUnavailable; also when it is gone, or larger."""
+
+        def call() -> bytes:
+            answer = self._calls.get_object(Bucket=settings.s3_bucket, Key=key)
+            with answer["Body"] as body:
+                found: bytes = body.read(most_bytes + 1)
+            if len(found) > most_bytes:
+                raise OSError(f"an object of more than {most_bytes} bytes")
+            return found
+
+        return await self._run("read", call, seconds=READ_SECONDS)
 
     async def put_file(self, key: str, path: Path, *, content_type: str) -> None:
         """Store a local file under `key`, a large one in parts. Cancelled, it waits until nothing is sent any more."""

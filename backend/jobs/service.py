@@ -56,8 +56,9 @@ async def start(
     dedupe_key: str | None = None,
     parent_id: uuid.UUID | None = None,
     required: bool = False,
+    ring: bool = True,
 ) -> Job:
-    """Queue a job in the caller's transaction; the bell rings after the commit.
+    """Queue a job in the caller's transaction; the bell rings after the commit, unless the caller rings it (`ring`).
 
     With a `dedupe_key` that a queued or running job has, that job is answered and none is made. `run_at`, or now and
     `delay_seconds`, is the earliest time it runs. Its parent is not done without a `required` child (jobs.families).
@@ -100,7 +101,7 @@ async def start(
         if twin is not None:
             return twin
     log.info("job.queued", job_id=str(job.id), kind=kind, queue=job.queue)
-    if run_at is None and not delay_seconds:
+    if ring and run_at is None and not delay_seconds:
         moves.ring(session, job)
     moves.announce(session, job)
     return job
@@ -118,10 +119,11 @@ async def cancel_job(session: AsyncSession, *, actor: Actor | None, job: Job) ->
     return await families.cancel(session, job)
 
 
-async def retry_job(session: AsyncSession, *, actor: Actor | None, job: Job) -> Job:
+async def retry_job(session: AsyncSession, *, actor: Actor | None, job: Job, ring: bool = True) -> Job:
     """Queue a failed job once more, with a new set of attempts. Raises InvalidState.
 
-    Children of before are not waited for any more (`families.end`): it will start those it needs.
+    Children of before are not waited for any more (`families.end`): it will start those it needs. Without `ring` the
+    caller rings the bell.
     """
     task = _known(job.kind)
     try:
@@ -146,7 +148,8 @@ async def retry_job(session: AsyncSession, *, actor: Actor | None, job: Job) -> 
     if task.on_queued is not None:
         await task.on_queued(session, moved)
     log.info("job.retried", job_id=str(job.id), kind=job.kind, by=_who(actor))
-    moves.ring(session, moved)
+    if ring:
+        moves.ring(session, moved)
     moves.announce(session, moved)
     return moved
 

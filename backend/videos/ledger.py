@@ -53,6 +53,8 @@ _LAST_LOOK = case(
 IN_PARTS = (ObjectKind.ORIGINAL, ObjectKind.RENDITION, ObjectKind.LADDER, ObjectKind.STRAY)
 #: Of so many keys in a row that could not be removed the storage is to blame, and not the keys.
 _MOST_FAILURES = 3
+#: Keys in one statement; Postgres takes 32767 values.
+_LOT = 5000
 
 #: Where other domains look whether a key is theirs: each is given a key and answers a query for its project.
 keepers: list[Callable[[ColumnElement[str]], Select[uuid.UUID]]] = []
@@ -96,21 +98,21 @@ async def record(
 
 async def bury(session: AsyncSession, keys: Sequence[str]) -> None:
     """Nothing refers to these keys any more: their objects are removed soon after the commit, and looked for again."""
-    if not keys:
-        return
     # In one order, so that two who bury the same keys wait for each other instead of dead-locking.
-    rows = insert(StoredObject).values(
-        [
-            {"key": key, "kind": ObjectKind.STRAY, "buried_at": func.now(), "due_at": func.now()}
-            for key in sorted(set(keys))
-        ]
-    )
-    await session.execute(
-        rows.on_conflict_do_update(
-            index_elements=["key"],
-            set_={"buried_at": func.coalesce(StoredObject.buried_at, func.now()), "due_at": func.now()},
+    ordered = sorted(set(keys))
+    for begin in range(0, len(ordered), _LOT):
+        rows = insert(StoredObject).values(
+            [
+                {"key": key, "kind": ObjectKind.STRAY, "buried_at": func.now(), "due_at": func.now()}
+                for key in ordered[begin : begin + _LOT]
+            ]
         )
-    )
+        await session.execute(
+            rows.on_conflict_do_update(
+                index_elements=["key"],
+                set_={"buried_at": func.coalesce(StoredObject.buried_at, func.now()), "due_at": func.now()},
+            )
+        )
 
 
 async def bury_others(session: AsyncSession, *, video_id: uuid.UUID, kind: ObjectKind, kept: Sequence[str]) -> None:
@@ -151,6 +153,8 @@ async def remove_buried(keys: Sequence[str] | None = None, *, at_once: int = 50)
     Any number of workers may do it at once: each takes other keys. Raises StorageUnavailable when one could not be
     removed; it is then due again soon, and the others are settled all the same.
     """
+    if keys is not None and len(keys) > _LOT:
+        return sum([await remove_buried(keys[begin : begin + _LOT]) for begin in range(0, len(keys), _LOT)])
     due = StoredObject.due_at <= func.now() if keys is None else StoredObject.key.in_(keys)
     taken = (
         select(StoredObject.key)

@@ -49,6 +49,7 @@ class ObjectKind(StrEnum):
     LADDER = "ladder"  #: one of the several of adaptive streaming
     GENERATED = "generated"  #: a picture or a sound that was made here
     SOURCE_IMAGE = "source_image"  #: sent to have something made from it
+    ANALYSIS = "analysis"  #: what an analysis of it found
     STRAY = "stray"  #: found in the storage without any record
 
 
@@ -66,6 +67,7 @@ class Upload(Identified, Timestamped, Base):
 
     __tablename__ = "uploads"
     __table_args__ = (
+        UniqueConstraint("project_id", "id"),
         Index("ix_uploads_project_id_created_at", "project_id", "created_at"),
         Index("ix_uploads_open", "project_id", postgresql_where="state IN ('waiting', 'uploading', 'verifying')"),
         Index("ix_uploads_check_at", "check_at", postgresql_where="check_at IS NOT NULL"),

@@ -4,6 +4,7 @@ The objects stay where they are, and so does what the audit log and webhooks tol
 """
 
 import uuid
+from collections.abc import Awaitable, Callable
 
 import structlog
 from sqlalchemy import select, update
@@ -23,6 +24,9 @@ from backend.webhooks.models import EventType
 
 log = structlog.get_logger(__name__)
 
+#: Asked before a video is moved, by those above whose rows would be left behind; they raise InvalidState.
+on_move: list[Callable[[AsyncSession, Video], Awaitable[None]]] = []
+
 
 async def move_video(session: AsyncSession, *, actor: Actor, video_id: uuid.UUID, project_id: uuid.UUID) -> Video:
     """Put a video into another project, where what it takes counts from then on; where it is already: nothing is done.
@@ -38,6 +42,8 @@ async def move_video(session: AsyncSession, *, actor: Actor, video_id: uuid.UUID
     video = await get_video(session, actor=actor, video_id=video_id, permission=Permission.EDIT, for_update=True)
     if video.project_id == project_id:
         return video
+    for hook in on_move:
+        await hook(session, video)
     live = select(Job.id).where(Job.video_id == video_id, Job.state.in_(LIVE_STATES) | Job.unsettled).limit(1)
     if video.status == VideoStatus.PROCESSING or await session.scalar(live) is not None:
         raise InvalidState("This video is being processed. Move it when that is done.")

@@ -100,7 +100,7 @@ async def run_tool(
     # The CPU limit is only the backstop for a tool that lost its parent; the wall limit is the one that counts.
     cpu_seconds = (os.cpu_count() or 2) * int(timeout_seconds) + 5
     process = await asyncio.create_subprocess_exec(
-        *_launcher(None if hardware else memory_bytes, cpu_seconds, max_written_bytes),
+        *launcher(None if hardware else memory_bytes, cpu_seconds, max_written_bytes),
         *confined,
         *command,
         stdin=asyncio.subprocess.DEVNULL,
@@ -144,7 +144,7 @@ async def _wall(command: Sequence[str], hardware: bool) -> list[str]:
     return wall(_find("bwrap"), command, hardware=hardware) if report.kind == "bwrap" else []
 
 
-def _launcher(memory_bytes: int | None, cpu_seconds: int, max_written_bytes: int) -> list[str]:
+def launcher(memory_bytes: int | None, cpu_seconds: int, max_written_bytes: int) -> list[str]:
     """The words that go before the command: limits, death with the parent, and no way to gain rights.
 
     Both programs replace themselves by the next one, so the process started is the tool. (A `preexec_fn` would run

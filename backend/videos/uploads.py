@@ -6,7 +6,7 @@ What has arrived, and when it is a video, is decided in `verification`.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -33,6 +33,9 @@ from backend.webhooks.models import EventType
 
 log = structlog.get_logger(__name__)
 
+#: Asked before an upload changes its project, by those above whose rows are of the old one; they raise InvalidState.
+on_change_project: list[Callable[[AsyncSession, Upload], Awaitable[None]]] = []
+
 #: The types taken, by extension. Of each the first is what we call it; browsers and systems say the others too.
 ALLOWED_TYPES: Mapping[str, tuple[str, ...]] = {
     "mp4": ("video/mp4",),
@@ -45,6 +48,8 @@ ALLOWED_TYPES: Mapping[str, tuple[str, ...]] = {
 
 #: Where files sent without an account lie until somebody adopts them.
 PUBLIC_PREFIX = "upload/"
+#: Where files of practice sessions lie, by an address that takes any size (`unsized`).
+SESSION_PREFIX = "coach_plus/"
 _CLAIM = "upload"
 #: How long an object sent without an account can be adopted.
 CLAIM_SECONDS = 7 * 24 * 3600
@@ -200,6 +205,8 @@ async def _adopted(session: AsyncSession, actor: Actor, s3_key: str) -> uuid.UUI
 
 def final_key(upload: Upload) -> str:
     """Where the object lies once it is a video: what came by an address that anybody may use again is copied away."""
+    if upload.s3_key.startswith(SESSION_PREFIX):
+        return f"{upload.s3_key.rpartition('/')[0]}/{upload.id}.{extension_of(upload.s3_key)}"
     if not upload.s3_key.startswith(PUBLIC_PREFIX):
         return upload.s3_key
     return f"videos/{upload.owner_id}/{upload.video_id}/{upload.id}.{extension_of(upload.s3_key)}"
@@ -302,6 +309,8 @@ async def change(session: AsyncSession, *, actor: Actor, upload_id: uuid.UUID, c
         size = upload.size_bytes or 0
         # It is announced in the project that it leaves: of the same owner, it must not count twice.
         await quota.reserve(session, project_id=project_for(actor, project_id), size_bytes=size, without=upload.id)
+        for hook in on_change_project:
+            await hook(session, upload)
         upload.project_id = project_id
         await ledger.move(session, video_id=upload.video_id, project_id=project_id)
     return upload

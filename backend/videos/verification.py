@@ -6,11 +6,13 @@ looks says so by the state `verifying`, so that of many at once one does the wor
 
 import asyncio
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.config import settings
@@ -22,10 +24,18 @@ from backend.videos import ledger, quota
 from backend.videos.announcements import tell_of_upload, tell_of_video
 from backend.videos.models import Upload, UploadState, Video, VideoStatus
 from backend.videos.multipart import problem_with
-from backend.videos.refusals import PartsInvalid, QuotaExceeded, UploadExpired, UploadMismatch, UploadMissing
+from backend.videos.refusals import (
+    FileTooLarge,
+    PartsInvalid,
+    QuotaExceeded,
+    UploadExpired,
+    UploadMismatch,
+    UploadMissing,
+)
 from backend.videos.service import start_processing
 from backend.videos.uploads import (
     ALLOWED_TYPES,
+    SESSION_PREFIX,
     Texts,
     begin_adoption,
     extension_of,
@@ -45,6 +55,9 @@ _POLL_SECONDS = 0.1
 #: Looks become rarer as an upload grows old, but not rarer than this.
 _RAREST = timedelta(minutes=10)
 _TRIES = 3
+
+#: Called in the transaction in which a file has arrived and become a video, by those above who waited for it.
+on_arrival: list[Callable[[AsyncSession, Upload, Video], Awaitable[None]]] = []
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,10 @@ async def complete(
         upload = await get_visible(session, Upload, actor, upload_id, permission=Permission.EDIT, for_update=True)
         if project_id is not None and upload.state not in (UploadState.COMPLETED, UploadState.CANCELLED):
             upload.project_id = project_for(actor, project_id)
+            try:
+                await session.flush()
+            except IntegrityError as error:  # something of its project waits for it
+                raise InvalidState("A practice session waits for this upload: it stays in its project.") from error
             await ledger.move(session, video_id=upload.video_id, project_id=upload.project_id)
     return await verify(upload_id, texts=texts)
 
@@ -193,6 +210,10 @@ async def _look(upload: Upload) -> ObjectInfo | AppError | None:
 
 async def _copied(upload: Upload, key: str) -> ObjectInfo | AppError | None:
     found = await storage.head(upload.s3_key)
+    if upload.size_bytes is None and found is not None:
+        if (refusal := _too_much(found)) is not None:
+            return refusal
+        upload.size_bytes = found.size_bytes
     if found is None or found.size_bytes != upload.size_bytes:
         return found
     if (refusal := await _weighed(upload)) is not None:
@@ -200,6 +221,13 @@ async def _copied(upload: Upload, key: str) -> ObjectInfo | AppError | None:
     if not await storage.copy(upload.s3_key, key, etag=found.etag, content_type=upload.content_type):
         return UploadMismatch("The file was replaced while it was looked at. Confirm it again.")
     return await storage.head(key)
+
+
+def _too_much(found: ObjectInfo) -> AppError | None:
+    """What is wrong with a file of which nothing was announced."""
+    if found.size_bytes == 0:
+        return UploadMismatch("The file that arrived is empty.")
+    return FileTooLarge() if found.size_bytes > settings.max_upload_bytes else None
 
 
 async def _weighed(upload: Upload) -> QuotaExceeded | None:
@@ -228,7 +256,11 @@ async def _settle(
         return InvalidState("This upload was given up. Start a new one.")
     if upload.check_at is None:
         return UploadExpired()
+    if isinstance(found, FileTooLarge | UploadMismatch):
+        return await _not_yet(session, taken, upload, UploadState.FAILED, found)
     if isinstance(found, ObjectInfo):
+        if upload.size_bytes is None and _too_much(found) is None:
+            upload.size_bytes = found.size_bytes
         if found.size_bytes != upload.size_bytes:
             log.info("upload.mismatch", upload_id=str(upload.id), announced=upload.size_bytes, found=found.size_bytes)
             return await _not_yet(session, taken, upload, UploadState.FAILED, UploadMismatch())
@@ -297,11 +329,14 @@ async def _make_video(session: AsyncSession, upload: Upload, found: ObjectInfo, 
         size_bytes=found.size_bytes,
         s3_key=final_key(upload),
         etag=found.etag,
+        source="session" if upload.s3_key.startswith(SESSION_PREFIX) else "upload",
     )
     session.add(video)
     await session.flush()
     job = await start_processing(session, video)
     await session.refresh(video)
+    for hook in on_arrival:
+        await hook(session, upload, video)
     if upload.s3_key != video.s3_key:
         await ledger.bury(session, [upload.s3_key])
     await tell_of_upload(session, EventType.UPLOAD_COMPLETED, upload)

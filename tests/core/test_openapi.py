@@ -31,7 +31,8 @@ def test_every_route_names_the_proofs_that_it_takes(app: FastAPI) -> None:
         for path, operations in described["paths"].items()
         for method, operation in operations.items()
     }
-    right = {str(route): PROOFS.get(rule.who, []) for route, rule in TABLE.items() if str(route) in said} | TOKENS
+    table = {str(route).replace(":path}", "}"): rule for route, rule in TABLE.items()}
+    right = {route: PROOFS.get(rule.who, []) for route, rule in table.items() if route in said} | TOKENS
     assert len(said) > 90
     assert said == right
     assert {name for names in said.values() for name in names if name} == set(

@@ -1,4 +1,4 @@
-"""Libraries in every state, for what looks at all pages: accessibility and screenshots."""
+"""Libraries in every state, and a coach's sessions, for what looks at all pages: accessibility and screenshots."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -18,7 +18,10 @@ from backend.orgs.models import OrgMember, Project
 from backend.videos.models import Video, VideoStatus
 from backend.webhooks.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from backend.webhooks.signing import new_secret
+from tests.coaching import mannequin
+from tests.coaching.found import STAGE, add_found
 from tests.flows.browser import Visitor, make_clip
+from tests.videos.media_corpus import corpus_folder
 
 
 @dataclass(frozen=True)
@@ -219,3 +222,46 @@ async def _members(session: AsyncSession, organization_id: uuid.UUID) -> None:
         session.add(user)
         await session.flush()
         session.add(OrgMember(organization_id=organization_id, user_id=user.id, role=role))
+
+
+@dataclass(frozen=True)
+class Practice:
+    """Sessions of a coach: one with two analyses that are done, and one without a video."""
+
+    done: str
+    empty: str
+    analyses: tuple[str, str]
+
+
+async def practice(visitor: Visitor, place: Path) -> Practice:
+    """A player's stroke, as the analysis leaves it."""
+    film = mannequin.film(place / "stroke.mp4", STAGE, fps=15)
+    video = await visitor.send(film, title="Stroke, from the front")
+    made = []
+    for title in ("Nets, Tuesday", "Range"):
+        wanted = {"title": title, "player_ids": ["Ann"], "discipline": "batting", "view": "front"}
+        made.append(await visitor.api("POST", "/api/coaches/plus/sessions", **wanted, notes="Windy, from the left."))
+    project, session, film_id = (uuid.UUID(each) for each in (made[0]["project_id"], made[0]["id"], video))
+    first, second = [
+        str(await add_found(project_id=project, session_id=session, video_id=film_id, film=film)) for _ in range(2)
+    ]
+    return Practice(made[0]["id"], made[1]["id"], (first, second))
+
+
+async def full(visitor: Visitor, tmp_path: Path) -> Scene:
+    """A library with one of each, and footage where there is some."""
+    count = 3
+    for path in await clips(tmp_path):
+        await visitor.send(path, title=path.stem.replace("_", " ").capitalize())
+        count += 1
+    await settled(visitor, count - 3)
+    return await one_of_each(visitor, tmp_path, already=count - 3)
+
+
+async def clips(tmp_path: Path) -> list[Path]:
+    """Real footage when it lies beside the project, else drawn pictures."""
+    found = corpus_folder()
+    names = ("walk_side_view.mp4", "football_juggle_faststart.mp4", "cat_vp9.webm", "iphone_vertical_hevc.mov")
+    if found is not None:
+        return [found / name for name in names if (found / name).exists()]
+    return [make_clip(tmp_path / f"clip_{number}.mp4", seconds=2 + number, seed=number) for number in range(2)]

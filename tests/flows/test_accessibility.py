@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.conftest import Live
 from tests.flows.browser import Visitor, visit
-from tests.flows.scenes import busy_project, one_of_each
+from tests.flows.scenes import busy_project, one_of_each, practice
 from tests.flows.studio_scenes import studio, synced
 from tests.flows.uploading import MB, PICKER, Line, in_state, make_film, row_of, until_percent
 
@@ -203,3 +203,34 @@ async def test_a_projects_cms_can_be_used_by_everybody(reader: Visitor) -> None:
     for path in (f"/projects/{project['id']}/cms", f"/projects/{project['id']}/cms?ask=cms"):
         await reader.open(path)
         await check(reader.page, path)
+
+
+async def test_practice_sessions_can_be_used_by_everybody(reader: Visitor, tmp_path: Path) -> None:
+    page = reader.page
+    await reader.register()
+    for path in ("/sessions", "/sessions?ask=session"):
+        await reader.open(path)
+        await check(page, path)
+    there = await practice(reader, tmp_path)
+    session = f"/sessions/{there.done}"
+    left, right = there.analyses
+    for path in (
+        "/sessions",
+        "/sessions?q=nothing",
+        f"/sessions/{there.empty}",
+        f"{session}?ask=edit",
+        f"{session}?ask=analyse",
+        f"{session}/report?analysis={left}",
+    ):
+        await reader.open(path)
+        await check(page, path)
+    for path in (session, f"{session}/compare?left={left}&right={right}", "/players/Ann"):
+        await reader.open(path)
+        await expect(page.locator("[data-ready]")).to_be_visible()
+        await page.evaluate("for (const folded of document.querySelectorAll('details')) folded.open = true")
+        await check(page, path)
+    await reader.open(session)
+    await expect(page.locator("[data-ready]")).to_be_visible()
+    await page.get_by_role("button", name="Follow somebody else").click()
+    await expect(page.get_by_role("button", name="Follow person 2")).to_be_visible()
+    await check(page, "choosing whom to follow")

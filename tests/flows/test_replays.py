@@ -12,11 +12,19 @@ from backend.config import settings
 from backend.core import idempotent_requests
 from backend.core.db import Base, transaction
 from tests.conftest import MakeUser, Person
-from tests.flows import replay_generations, replay_pages, replay_scenes, replay_studio, replay_tasks
+from tests.flows import replay_coaching, replay_generations, replay_pages, replay_scenes, replay_studio, replay_tasks
 from tests.flows.replays import SCENES, Route, Stage, unsafe_routes
 from tests.jobs.conftest import Declare, declare
 
-__all__ = ["declare", "replay_generations", "replay_pages", "replay_scenes", "replay_studio", "replay_tasks"]
+__all__ = [
+    "declare",
+    "replay_coaching",
+    "replay_generations",
+    "replay_pages",
+    "replay_scenes",
+    "replay_studio",
+    "replay_tasks",
+]
 
 TABLES = sorted(name for name in Base.metadata.tables if name != "idempotent_requests")
 

@@ -24,6 +24,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "STAMP": venv / "dailies.json",
         "UNFINISHED": venv / "unfinished",
         "MODULES": tmp_path / "node_modules",
+        "POSE_MODEL": venv / "share" / "dailies" / "pose.task",
     }.items():
         monkeypatch.setattr(bootstrap, name, path)
     return tmp_path
@@ -223,6 +224,58 @@ def test_node_comes_from_a_wheel_where_there_is_none_or_an_old_one(
     bootstrap.find_npm()
     assert len(commands) == 1
     assert json.loads(bootstrap.STAMP.read_text()).keys() == {"requirements-node.lock"}
+
+
+@pytest.fixture
+def coach_locks(project: Path) -> Path:
+    """A project whose coach is not installed yet."""
+    (project / ".venv").mkdir()
+    for name in (bootstrap.COACH_LOCK, bootstrap.MODEL_LOCK):
+        (project / name).write_text(name)
+    return project
+
+
+def test_the_coach_is_installed_once_and_its_model_made_of_a_wheel_that_is_not(
+    coach_locks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[list[str]] = []
+
+    def run(command: list[str], env: dict[str, str] | None = None) -> None:
+        said.append(command)
+        if "download" in command:
+            (Path(command[command.index("-d") + 1]) / "mediapipe.whl").touch()
+        if "backend.coaching.model" in command:
+            Path(command[-1]).parent.mkdir(parents=True)
+            Path(command[-1]).touch()
+
+    monkeypatch.setattr(bootstrap, "run_quietly", run)
+    bootstrap.install_coach(required=True)
+    assert [command[3] for command in said[:2]] == ["install", "download"]
+    assert all("--require-hashes" in command for command in said[:2])
+    assert not Path(said[2][-2]).exists()
+    bootstrap.install_coach(required=True)
+    assert len(said) == 3
+    bootstrap.POSE_MODEL.unlink()
+    bootstrap.POSE_MODEL.parent.rmdir()
+    bootstrap.install_coach(required=True)
+    assert len(said) == 5
+
+
+def test_the_platform_runs_without_the_coach_where_it_cannot_be_installed_and_says_so(
+    coach_locks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(command: list[str], env: dict[str, str] | None = None) -> None:
+        raise bootstrap.Stop("no such package here")
+
+    monkeypatch.setattr(bootstrap, "run_quietly", fail)
+    bootstrap.install_coach(required=False)
+    assert "pose analysis is not available here: no such package here" in capsys.readouterr().out
+    assert not bootstrap.UNFINISHED.exists()
+    with pytest.raises(bootstrap.Stop):
+        bootstrap.install_coach(required=True)
+    monkeypatch.setenv("COACH", "off")
+    bootstrap.install_coach(required=False)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_failing_command_shows_its_output_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:

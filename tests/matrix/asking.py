@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from fastapi import FastAPI
 from starlette.types import Message
 
-from tests.matrix.table import Outcome, Route
+from tests.matrix.rules import Outcome, Route
 
 REQUEST_ID = "the-same-for-all"
 #: They tell of time and of how much was asked, not of what is there.

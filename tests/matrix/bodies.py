@@ -1,7 +1,9 @@
-"""What is sent to the routes of the table that need something sent."""
+"""What is sent where something has to be, and the queries that are needed."""
 
 from collections.abc import Mapping
 
+#: The id of nothing.
+NOTHING = "00000000-0000-4000-8000-000000000000"
 #: What is sent where something has to be; HOME is the project that things go to when none is named.
 BODIES: Mapping[str, dict[str, dict[str, object]]] = {
     "POST /api/auth/register": {"json": {}},
@@ -61,6 +63,17 @@ BODIES: Mapping[str, dict[str, dict[str, object]]] = {
     "POST /projects/{project_id}/webhooks": {"form": {"url": "http://93.184.216.34/", "events": "job.*"}},
     "POST /projects/{project_id}/webhooks/{webhook_id}": {"form": {"url": "http://93.184.216.34/", "events": "job.*"}},
     "POST /projects/{project_id}/webhooks/{webhook_id}/secret": {"form": {"overlap_seconds": "60"}},
+    "POST /sessions": {"form": {"title": "Nets"}},
+    "POST /sessions/{session_id}": {"form": {"title": "Nets 2"}},
+    "POST /sessions/{session_id}/analyses": {"form": {"video_id": NOTHING}},
+    "POST /api/coaches/plus/sessions": {"json": {"title": "Nets"}},
+    "PATCH /api/coaches/plus/sessions/{session_id}": {"json": {"title": "Nets 2"}},
+    "POST /api/coaches/plus/sessions/{session_id}/analysis-jobs": {"json": {"video_id": NOTHING}},
+    "POST /api/coaches/plus/videos/upload/initiate": {"json": {"session_id": NOTHING}},
+    "POST /api/coaches/plus/videos/upload/complete": {"json": {"job_id": NOTHING}},
+    "POST /api/coaches/plus/videos/upload/initiate {session_id}": {"json": {}},
+    "POST /api/coaches/plus/videos/upload/complete {job_id}": {"json": {}},
+    "PATCH /api/coaches/plus/analysis-jobs/{job_id}/phases": {"json": {"strike": 1}},
     "POST /settings/profile": {"form": {"name": "Somebody"}},
     "POST /settings/password": {"form": {}},
     "POST /api/admin/jobs/bulk": {"json": {"action": "cancel", "ids": []}},
@@ -73,4 +86,6 @@ QUERIES = {
     "GET /api/admin/users": "email=nobody@example.org",
     "GET /api/uploads/duplicates": "fingerprint=" + "0" * 64,
     "GET /videos/progress": "id=00000000-0000-0000-0000-000000000000",
+    "GET /sessions/{session_id}/compare": f"left={NOTHING}&right={NOTHING}",
+    "GET /sessions/{session_id}/report": f"analysis={NOTHING}",
 }

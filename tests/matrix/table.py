@@ -4,58 +4,9 @@ A line is a route; `{name}` after it is an id in its body or its query, which is
 line fails the build. What is here is not read from the code that decides: it is what that code has to do.
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Outcome(StrEnum):
-    """How a request ends, as far as permission goes."""
-
-    ALLOWED = "allowed"
-    UNAUTHENTICATED = "unauthenticated"  #: 401, or on to the login page
-    FORBIDDEN = "forbidden"  #: 403
-    MISSING = "missing"  #: 404, or what an id in a body gets
-    BROKEN = "broken"  #: anything else, never expected
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Whom a route is open to.
-
-    `who`: public (everybody), guest (everybody, but no key), anybody (people and keys), person (no keys), auditor and
-    admin (of the platform), account (a person, about themselves), link (a person who has it), holder (whoever has it,
-    but no key), token (who has a secret of the installation's).
-    """
-
-    who: str
-    needs: str = ""  #: a permission in the project or organization that the route's ids are of
-
-
-@dataclass(frozen=True)
-class Route:
-    """A line of the table."""
-
-    method: str
-    path: str
-    inside: str = ""  #: the id in its body or its query
-
-    @property
-    def names(self) -> list[str]:
-        return re.findall(r"{(\w+)}", self.path)
-
-    @property
-    def is_api(self) -> bool:
-        return self.path.startswith("/api/") or self.path in ("/me", "/health", "/ready", "/metrics", "/openapi.json")
-
-    @property
-    def is_safe(self) -> bool:
-        return self.method == "GET"
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path}" + (f" {{{self.inside}}}" if self.inside else "")
-
+from tests.matrix.rules import Route, Rule
 
 _LINES: Mapping[Rule, str] = {
     Rule("public"): """
@@ -96,6 +47,11 @@ _LINES: Mapping[Rule, str] = {
         GET /api/generations
         GET /api/generations {project_id}
         GET /api/generations/limits
+        GET /api/coaches/plus/sessions
+        GET /api/coaches/plus/players
+        POST /api/coaches/plus/videos/upload/initiate
+        POST /api/coaches/plus/videos/upload/complete
+        GET /api/coaches/plus/players/{player_id:path}/metrics
     """,
     Rule("person"): """
         GET /me
@@ -120,6 +76,9 @@ _LINES: Mapping[Rule, str] = {
         GET /projects
         POST /projects
         POST /orgs
+        GET /sessions
+        POST /sessions
+        GET /players/{player_id:path}
     """,
     Rule("account"): "POST /settings/sessions/{session_id}/revoke",
     Rule("holder"): "GET /invitations/{token}",
@@ -150,6 +109,10 @@ _LINES: Mapping[Rule, str] = {
         GET /api/generations/{generation_id}/preview
         GET /api/v1/tasks/{task_id}/status
         GET /api/v1/projects/{project_id}/tasks
+        GET /api/coaches/plus/sessions/{session_id}
+        GET /api/coaches/plus/sessions/{session_id}/analysis-jobs
+        GET /api/coaches/plus/analysis-jobs/{job_id}
+        GET /api/coaches/plus/analysis-jobs/{job_id}/files
     """,
     Rule("anybody", "tasks"): """
         POST /api/v1/tasks/submit
@@ -188,6 +151,17 @@ _LINES: Mapping[Rule, str] = {
         POST /api/generations/{generation_id}/retry
         POST /api/generations/{generation_id}/resubmit
         POST /api/generations/{generation_id}/again
+        POST /api/coaches/plus/sessions
+        POST /api/coaches/plus/sessions {project_id}
+        PATCH /api/coaches/plus/sessions/{session_id}
+        DELETE /api/coaches/plus/sessions/{session_id}
+        POST /api/coaches/plus/sessions/{session_id}/analysis-jobs
+        POST /api/coaches/plus/videos/upload/initiate {session_id}
+        POST /api/coaches/plus/videos/upload/complete {job_id}
+        POST /api/coaches/plus/analysis-jobs/{job_id}/retry
+        POST /api/coaches/plus/analysis-jobs/{job_id}/cancel
+        PATCH /api/coaches/plus/analysis-jobs/{job_id}/phases
+        DELETE /api/coaches/plus/analysis-jobs/{job_id}
     """,
     Rule("anybody", "manage"): """
         PATCH /api/projects/{project_id}
@@ -288,6 +262,10 @@ _LINES: Mapping[Rule, str] = {
         GET /gallery/{generation_id}/making
         GET /gallery/{generation_id}/file
         GET /gallery/{generation_id}/preview
+        GET /sessions/{session_id}
+        GET /sessions/{session_id}/analyses
+        GET /sessions/{session_id}/compare
+        GET /sessions/{session_id}/report
     """,
     Rule("person", "edit"): """
         POST /generate {project_id}
@@ -304,6 +282,11 @@ _LINES: Mapping[Rule, str] = {
         POST /videos/{video_id}/restore
         POST /videos/{video_id}/move
         POST /videos/{video_id}/move {project_id}
+        POST /sessions {project_id}
+        POST /sessions/{session_id}
+        POST /sessions/{session_id}/delete
+        POST /sessions/{session_id}/analyses
+        POST /sessions/{session_id}/analyses/{analysis_id}/{verb}
     """,
     Rule("auditor"): """
         GET /api/admin/queues
@@ -358,18 +341,13 @@ TABLE: Mapping[Route, Rule] = {
 }
 
 #: Not said of any person's or key's own: they are names and choices.
-CHOICES = {"name": "default", "action": "cancel", "rung": "360p", "proof": "0" * 40, "file_name": "output.mp4"}
+CHOICES = {
+    "name": "default",
+    "action": "cancel",
+    "rung": "360p",
+    "proof": "0" * 40,
+    "file_name": "output.mp4",
+    "verb": "retry",
+    "player_id": "ann",
+}
 PLACES = ("project_id", "organization_id")
-
-OF_ROLE: Mapping[str, frozenset[str]] = {
-    "viewer": frozenset({"view"}),
-    "editor": frozenset({"view", "edit", "tasks"}),
-    "admin": frozenset({"view", "edit", "tasks", "manage"}),
-    "owner": frozenset({"view", "edit", "tasks", "manage", "own"}),
-}
-OF_SCOPE: Mapping[str, frozenset[str]] = {
-    "read": frozenset({"view"}),
-    "write": frozenset({"view", "edit"}),
-    "tasks": frozenset({"view", "tasks"}),
-    "admin": frozenset({"view", "edit", "manage"}),
-}

@@ -17,6 +17,7 @@ from backend.orgs.models import ApiKey, Invitation, Organization, OrgMember, Pro
 from backend.videos.models import Upload, Video
 from backend.webhooks.models import WebhookDelivery, WebhookEndpoint
 from backend.webhooks.signing import new_secret
+from tests.matrix.practice import PRACTICE, add_practice
 
 LONG = timedelta(days=300)
 #: Rows by the name that an id has in a path.
@@ -30,13 +31,15 @@ MODELS: Mapping[str, Any] = {
     "key_id": ApiKey,
     "generation_id": Generation,
     "task_id": Generation,
+    **PRACTICE,
 }
 
 
 async def add_user(session: AsyncSession, name: str, *roles: str) -> User:
     """An account without a password, and its own project."""
     email = f"{name}-{uuid.uuid4().hex[:8]}@example.org"
-    user = User(email=email, email_key=email, name=name, password_hash="none", roles=list(roles))
+    user = User(email=email, email_key=email, name=name, password_hash="none", roles=["coach_pro_plus", *roles])
+    user.features = ["video_upload_enabled"]
     session.add(user)
     await session.flush()
     own = Project(name="Personal", owner_id=user.id, personal=True)
@@ -131,7 +134,7 @@ async def add_things(session: AsyncSession, project: uuid.UUID, owner: uuid.UUID
     session.add(add_invitation(ids["invitation_id"], owner, project_id=project))
     for name, door in (("generation_id", "studio"), ("task_id", "tasks")):
         await add_generation(session, ids[name], project_id=project, owner_id=owner, door=door)
-    await session.flush()
+    await add_practice(session, project, owner, ids)
     ids["key_id"] = (await add_key(session, owner, project, "read")).id
     return ids
 

@@ -16,7 +16,7 @@ from backend.core.db import Base, transaction
 from backend.core.security import issue_access_token
 from backend.orgs.models import Organization, OrgMember, Project, ProjectMember
 from backend.videos.models import Upload
-from tests.matrix.table import OF_ROLE, OF_SCOPE
+from tests.matrix.rules import OF_ROLE, OF_SCOPE
 from tests.matrix.things import LONG, add_deleted, add_invitation, add_key, add_things, add_user
 
 #: What a use notes of itself.

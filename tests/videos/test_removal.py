@@ -223,3 +223,27 @@ async def test_nothing_is_undone_once_removal_has_begun_or_by_others(
     with pytest.raises(NotFound):
         await restore(user, sent["id"])
     assert await folder(user, sent) == []
+
+
+async def test_any_number_of_keys_is_buried_and_removed(user: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than one statement takes: an analysis with a picture of each frame."""
+    keys = [f"videos/many/{number:05d}.jpg" for number in range(17_000)]
+    async with transaction() as session:
+        await ledger.bury(session, keys)
+        await ledger.bury(session, keys[:10])
+        buried = await session.scalar(
+            select(func.count()).select_from(StoredObject).where(StoredObject.buried_at.is_not(None))
+        )
+    assert buried == len(keys)
+    gone: list[str] = []
+
+    async def delete(names: list[str]) -> None:
+        gone.extend(names)
+
+    async def no_parts(_: str) -> None:
+        return
+
+    monkeypatch.setattr(storage, "delete", delete)
+    monkeypatch.setattr(storage, "abort_multiparts", no_parts)
+    assert await ledger.remove_buried(keys) == len(keys)
+    assert sorted(gone) == keys

@@ -5,9 +5,9 @@ because workers also look by themselves each second.
 """
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from backend.config import settings
 
@@ -131,6 +131,14 @@ class Doorbell(Protocol):
         """Give up connections."""
 
 
+@runtime_checkable
+class SpeakingDoorbell(Protocol):
+    """A doorbell whose rings are messages that others may read, too."""
+
+    async def tell(self, job_id: uuid.UUID, queue: str, words: Mapping[str, Any]) -> str:
+        """Ring with these words beside the job's id; answers the message's id. May raise."""
+
+
 class DoorbellHolder:
     """The bell of this process; without one, nothing rings and workers find jobs by looking."""
 
@@ -143,6 +151,13 @@ class DoorbellHolder:
     async def ring(self, job_id: uuid.UUID, queue: str) -> None:
         if self._bell is not None:
             await self._bell.ring(job_id, queue)
+
+    async def tell(self, job_id: uuid.UUID, queue: str, words: Mapping[str, Any]) -> str | None:
+        """Ring with words beside, where the bell carries any; the message's id, or None."""
+        if isinstance(self._bell, SpeakingDoorbell):
+            return await self._bell.tell(job_id, queue, words)
+        await self.ring(job_id, queue)
+        return None
 
     async def listen(self, queues: list[str], answer: Answer, *, free: Callable[[], int]) -> None:
         if self._bell is not None:

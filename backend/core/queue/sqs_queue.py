@@ -9,7 +9,7 @@ import asyncio
 import json
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,13 +50,15 @@ class RedriveFailed(Exception):
 
 
 def queue_url(queue: str) -> str:
-    """The SQS queue of a queue's rings."""
+    """The SQS queue of a queue's rings; analyses may have one by a name of their own."""
+    if queue == "analysis" and settings.sqs_video_analysis_queue_url:
+        return settings.sqs_video_analysis_queue_url
     return settings.sqs_queue_url_prefix + queue
 
 
-def body_of(job_id: uuid.UUID, queue: str) -> str:
+def body_of(job_id: uuid.UUID, queue: str, words: Mapping[str, Any] | None = None) -> str:
     """The text of a ring."""
-    return json.dumps({"job_id": str(job_id), "queue": queue})
+    return json.dumps({"job_id": str(job_id), "queue": queue, **(words or {})})
 
 
 def parse(body: str) -> uuid.UUID | None:
@@ -130,6 +132,11 @@ class SqsDoorbell:
         async with asyncio.timeout(RING_SECONDS):
             await self._send(queue_url(queue), body_of(job_id, queue))
 
+    async def tell(self, job_id: uuid.UUID, queue: str, words: Mapping[str, Any]) -> str:
+        """Ring with words beside; answers the message's id."""
+        async with asyncio.timeout(RING_SECONDS):
+            return await self._send(queue_url(queue), body_of(job_id, queue, words))
+
     async def listen(self, queues: list[str], answer: Answer, *, free: Callable[[], int]) -> None:
         listener = Listener(self, answer, free)
         hearing = [asyncio.create_task(listener.hear(queue_url(queue))) for queue in queues]
@@ -180,8 +187,8 @@ class SqsDoorbell:
         async with self._calls:
             return await _in_thread(call)
 
-    async def _send(self, url: str, body: str) -> None:
-        await self._call(lambda: self._client.send_message(QueueUrl=url, MessageBody=body))
+    async def _send(self, url: str, body: str) -> str:
+        return (await self._call(lambda: self._client.send_message(QueueUrl=url, MessageBody=body)))["MessageId"]
 
     async def _dead(self, url: str, most: int) -> list["MessageTypeDef"]:
         if most == 0:

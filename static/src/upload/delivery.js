@@ -45,7 +45,7 @@ export class Delivery {
    * @param {import('./turns.js').Turns} given.turns
    * @param {() => {title: string, description: string, project_id?: string}} given.edit  what is typed by now
    * @param {{state: (name: string) => void, progress: (bytes: number) => void, waiting: (error: ApiError | null) => void,
-   *   duplicate: (of: object) => void, delivered: (video: object) => void, failed: (error: ApiError) => void}} given.on
+   *   reserved: (upload: object) => void, duplicate: (of: object) => void, delivered: (video: object) => void, failed: (error: ApiError) => void}} given.on
    */
   constructor({ file, contentType, rules, turns, edit, on }) {
     Object.assign(this, { file, contentType, rules, turns, edit, on });
@@ -67,6 +67,7 @@ export class Delivery {
       this.upload = upload;
       this.#saved = edit;
       remember(upload.upload_id);
+      this.on.reserved(upload);
       await this.#send(signal, []);
     });
   }

@@ -86,6 +86,7 @@ export class Upload {
         },
         progress: (bytes) => this.#moved(bytes),
         waiting: (error) => this.#waiting(error),
+        reserved: (upload) => this.row.element.dispatchEvent(new CustomEvent('upload:reserved', { bubbles: true, detail: upload })),
         duplicate: (of) => this.#duplicate(of),
         delivered: (video, edit) => this.#delivered(video, edit),
         failed: (error) => this.#failed(error),
