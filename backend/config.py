@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     playback_url_expiration: int = Field(default=3600, ge=60, le=604_800)
     max_upload_size_mb: int = Field(default=2048, ge=1, le=5_242_880)
     multipart_threshold_mb: int = Field(default=64, ge=1, le=5120)
-    upload_part_size_mb: int = Field(default=32, ge=5, le=5120)
+    upload_part_size_mb: int = Field(default=64, ge=5, le=5120)
     upload_keep_days: int = Field(default=7, ge=1, le=90)
     upload_sweep_seconds: int = Field(default=10, ge=1, le=3600)
     user_quota_mb: int = Field(default=0, ge=0)

@@ -11,18 +11,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Ports:
-    """One port for each listener. The three of Swift's inner servers have no authentication: loopback only."""
+    """One port for each server."""
 
     postgres: int
     valkey: int
     s3: int
-    swift_account: int
-    swift_container: int
-    swift_object: int
 
     @classmethod
     def free(cls) -> Ports:
-        """Six ports nobody listens on at this moment."""
+        """Ports nobody listens on at this moment."""
         with ExitStack() as open_until_all_are_known:
             numbers = []
             for _ in fields(cls):
@@ -30,6 +27,12 @@ class Ports:
                 listener.bind(("127.0.0.1", 0))
                 numbers.append(listener.getsockname()[1])
         return cls(*numbers)
+
+    @classmethod
+    def last(cls, data_dir: Path) -> Ports:
+        """Those of the last start; earlier versions kept more."""
+        old = json.loads((data_dir / "ports.json").read_text())
+        return cls(**{each.name: old[each.name] for each in fields(cls)})
 
     @classmethod
     def kept(cls, data_dir: Path) -> tuple[Ports, list[str]]:

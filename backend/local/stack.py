@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -117,7 +116,7 @@ class Stack:
             ),
             Swift(
                 self.data_dir / "s3",
-                ports=self.ports,
+                port=self.ports.s3,
                 guard=guard,
                 log=self.logs / "s3.log",
                 secret=self.secrets.s3_secret,
@@ -133,5 +132,4 @@ def environment_of(data_dir: Path) -> dict[str, str]:
     """The settings of the stack that runs, or last ran, on a data folder. Raises LocalError when none ever did."""
     if not (data_dir / "ports.json").exists() or not (data_dir / "secrets.json").exists():
         raise LocalError(f"nothing ever ran on {data_dir}: start `make run` first, or set DATABASE_URL and the others")
-    ports = Ports(**json.loads((data_dir / "ports.json").read_text()))
-    return Stack(data_dir, ports=ports).env()
+    return Stack(data_dir, ports=Ports.last(data_dir)).env()

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backend.local.ports import Ports
 from backend.local.processes import ROOT, Child, Guard, LocalError, child_environment
 
 ACCOUNT = "dailies"
@@ -23,6 +22,7 @@ BUCKET = "dailies"
 RESERVED_BYTES = 64 * 1024 * 1024  # a disk with less than this left takes no more objects
 #: Of what is sent and read at once. Swift's own 64 KiB cost a fifth more CPU; what is left is mostly the MD5 of S3.
 CHUNK_BYTES = 1024 * 1024
+MOST_PROCESSES = 4
 
 # Paths are relative to the folder, which is where the process works: no character of its name needs escaping.
 COMMON = """[DEFAULT]
@@ -33,8 +33,6 @@ log_level = WARNING
 log_address = /nonexistent
 log_custom_handlers = backend.local.swift_parts.log_to_stderr
 fallocate_reserve = {reserved}
-# All four share one process: where one waits for another to connect, it is the machine that is busy.
-conn_timeout = 5
 """
 
 INNER = """
@@ -99,7 +97,7 @@ use = egg:swift#dlo
 
 
 class Swift:
-    """Four servers in one process (`swift_server.py`), their files in `folder`, one bucket."""
+    """Swift's servers (`swift_server.py`), their files in `folder`, one bucket."""
 
     name = "s3"
 
@@ -107,7 +105,7 @@ class Swift:
         self,
         folder: Path,
         *,
-        ports: Ports,
+        port: int,
         guard: Guard,
         log: Path,
         secret: str,
@@ -119,8 +117,7 @@ class Swift:
         self.folder = folder
         self.child: Child | None = None
         self.host = host
-        self.port = ports.s3
-        self._ports = ports
+        self.port = port
         self._guard = guard
         self._log = log
         self._secret = secret
@@ -176,13 +173,7 @@ class Swift:
             "[swift-hash]\nswift_hash_path_prefix = {}\nswift_hash_path_suffix = {}\n"
             "[storage-policy:0]\nname = one\ndefault = yes\n"
         ).format(*self._hash)
-        listen = {
-            "account": ("127.0.0.1", self._ports.swift_account),
-            "container": ("127.0.0.1", self._ports.swift_container),
-            "object": ("127.0.0.1", self._ports.swift_object),
-            "proxy": (self.host, self.port),
-        }
-        files["listen.json"] = json.dumps(listen)
+        files["listen.json"] = json.dumps({"address": (self.host, self.port), "processes": processes()})
         for name, text in files.items():
             path = self.folder / name
             path.touch(mode=0o600)
@@ -198,6 +189,11 @@ class Swift:
             return answer.status, answer.read()
         finally:
             connection.close()
+
+
+def processes() -> int:
+    """How many the storage gets: Python uses one core in each, and the parts of an upload come several at a time."""
+    return min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
 
 
 def sign(method: str, path: str, *, host: str, secret: str, at: datetime | None = None) -> dict[str, str]:

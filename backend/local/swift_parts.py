@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, MutableMapping
+from http import HTTPStatus
 from typing import Any, TypeAlias
 
 Environ: TypeAlias = MutableMapping[str, Any]
@@ -16,7 +17,10 @@ LIMIT = 20_000
 
 
 class Cache:
-    """The part of a memcached client that Swift's proxy uses, in this process: there is only one proxy."""
+    """The part of a memcached client that Swift's proxy uses, in this process: the others have their own.
+
+    So what is not there is not remembered: another process may be making it.
+    """
 
     def __init__(self) -> None:
         self._values: dict[str, tuple[Any, float]] = {}
@@ -38,7 +42,9 @@ class Cache:
         min_compress_len: int = 0,
         raise_on_error: bool = False,
     ) -> None:
-        """Keep a value for `time` seconds (0: for good)."""
+        """Keep a value for `time` seconds (0: for good); not that an account or a container is missing."""
+        if isinstance(value, dict) and value.get("status") == HTTPStatus.NOT_FOUND:
+            return
         if len(self._values) >= LIMIT:
             self._values.clear()
         self._values[key] = (value, now() + time if time else 0.0)

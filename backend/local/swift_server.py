@@ -1,7 +1,8 @@
-"""Swift's proxy, account, container and object servers in one process: `python -m backend.local.swift_server FOLDER`.
+"""Swift's proxy, account, container and object servers: `python -m backend.local.swift_server FOLDER`.
 
-`FOLDER` holds what `swift.py` wrote: swift.conf, one configuration for each server, and `listen.json`. The process
-works there, and every path is relative to it.
+`FOLDER` holds what `swift.py` wrote: swift.conf, one configuration for each server, and `listen.json`. The processes
+work there, and every path is relative to it. Each has all four servers and answers whole requests; they share the port
+and the disk. The first starts the others, and all end together.
 """
 # ruff: noqa: E402 — eventlet has to change the standard library before anything else imports it
 
@@ -13,21 +14,35 @@ import eventlet
 
 eventlet.monkey_patch()
 
+import ctypes
+import gc
 import json
+import mmap
 import os
+import signal
 import sys
 import time
 import traceback
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from eventlet import greenio
 from swift.common.utils import set_swift_dir
 
+from backend.local import swift_network
+from backend.local.leash import PR_SET_PDEATHSIG
 from backend.local.swift_multipart import keep_to_s3
 
 PART_POWER = 6  # 64 partitions: one device needs no more, and it can never be changed
+#: The inner servers, and what Swift takes for their ports.
+INNER = {"account": 1, "container": 2, "object": 3}
+BUFFER_BYTES = 1024 * 1024
 BACKLOG = 1024
+#: So long a process leaves a new connection to those that have fewer.
+COURTESY_SECONDS = 0.005
 HEAL_SECONDS = 2.0
 PENDING = Path("device/async_pending")
 HERE = "/proc/self/cwd"  # paste wants an absolute path, and takes a percent sign in it for something else
@@ -41,9 +56,9 @@ def write_ring(name: str, *, port: int) -> None:
         "id": 0,
         "region": 1,
         "zone": 1,
-        "ip": "127.0.0.1",
+        "ip": swift_network.HOST,
         "port": port,
-        "replication_ip": "127.0.0.1",
+        "replication_ip": swift_network.HOST,
         "replication_port": port,
         "device": "device",
         "weight": 100.0,
@@ -53,18 +68,66 @@ def write_ring(name: str, *, port: int) -> None:
     data.save(f"{name}.ring.gz")
 
 
-def serve(name: str, listener: Any) -> None:
+class Shared:
+    """A listener on which several processes accept: who has fewest connections takes the next one."""
+
+    def __init__(self, listener: Any, processes: int) -> None:
+        self._listener = listener
+        self.family = listener.family
+        self._counts = memoryview(mmap.mmap(-1, processes * 8)).cast("q")
+        self.me = 0  #: number of the process
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """While a connection is there."""
+        self._counts[self.me] += 1
+        try:
+            yield
+        finally:
+            self._counts[self.me] -= 1
+
+    def accept(self) -> tuple[Any, Any]:
+        """The next connection and its address."""
+        while True:
+            eventlet.hubs.trampoline(self._listener.fd, read=True)
+            if self._counts[self.me] > min(self._counts):
+                eventlet.sleep(COURTESY_SECONDS)  # for the others; if they are busy, it is still there
+            if (found := greenio.base.socket_accept(self._listener.fd)) is not None:
+                connection, address = found
+                eventlet.hubs.notify_opened(connection.fileno())
+                return greenio.GreenSocket(connection), address
+
+    def getsockname(self) -> Any:
+        """Where it listens."""
+        return self._listener.getsockname()
+
+    def close(self) -> None:
+        """It is the others', too."""
+
+
+def load(name: str) -> Any:
+    """The application of one server."""
+    from swift.common.wsgi import loadapp
+
+    return loadapp(f"{HERE}/{name}-server.conf", global_conf={"log_name": f"{name}-server"})
+
+
+def serve(app: Any, listener: Any) -> None:
     """Answer requests on an open listener, for good."""
     from swift.common.constraints import MAX_REQUEST_LINE
     from swift.common.http_protocol import SwiftHttpProtocol
     from swift.common.utils import NullLogger
-    from swift.common.wsgi import loadapp
+
+    class Protocol(SwiftHttpProtocol):  # type: ignore[misc]
+        def __init__(self, *args: Any, **more: Any) -> None:  # returns when the connection has ended
+            with listener.counted() if isinstance(listener, Shared) else nullcontext():
+                super().__init__(*args, **more)
 
     eventlet.wsgi.server(
         listener,
-        loadapp(f"{HERE}/{name}-server.conf", global_conf={"log_name": f"{name}-server"}),
+        app,
         NullLogger(),
-        protocol=SwiftHttpProtocol,
+        protocol=Protocol,
         custom_pool=eventlet.GreenPool(1024),
         keepalive=True,
         socket_timeout=60,
@@ -97,7 +160,7 @@ def heal_listings() -> None:
 
 
 def end_process(done: Any) -> None:
-    """A server that ends takes the process with it: the supervisor starts all four again."""
+    """A server that ends takes the process with it, and that the others: the supervisor starts all again."""
     try:
         done.wait()
     except Exception:  # whatever it was, the log is the place for it
@@ -105,25 +168,67 @@ def end_process(done: Any) -> None:
     os._exit(1)
 
 
+def start_others(number: int) -> int:
+    """Start the other processes; answers which one this is. What is loaded already they have in common."""
+    gc.collect()
+    gc.freeze()
+    first = os.getpid()
+    others: list[int] = []
+    for me in range(1, number):
+        if (other := os.fork()) == 0:
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != first:  # it ended before the line above
+                os._exit(1)
+            eventlet.hubs.use_hub()  # what is waited for in one process must not wake another
+            return me
+        others.append(other)
+
+    def look(*_: object) -> None:
+        for other in others:  # Swift has children of its own, short ones
+            ended, status = os.waitpid(other, os.WNOHANG)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                os.write(sys.stderr.fileno(), f"another process of the storage ended ({code})\n".encode())
+                os._exit(1)
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for other in others:
+            os.kill(other, signal.SIGKILL)
+        for other in others:  # the port is free when the first is gone
+            os.waitpid(other, 0)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGCHLD, look)
+    look()  # what ended before that line
+    return 0
+
+
 def main() -> None:
-    """Open every port first, so that a taken one ends the process with a clear line; then serve."""
+    """Open the port first, so that a taken one ends the process with a clear line; then serve."""
     os.chdir(sys.argv[1])
     os.environ["TZ"] = "UTC+0"
     time.tzset()
     warnings.filterwarnings("ignore", message="capitalize_response_headers is disabled")
     listen = json.loads(Path("listen.json").read_text())
-    listeners = {
-        name: eventlet.listen((host, port), family=10 if ":" in host else 2, backlog=BACKLOG)
-        for name, (host, port) in listen.items()
-    }
+    host, port = listen["address"]
+    listener = eventlet.listen((host, port), family=10 if ":" in host else 2, backlog=BACKLOG)
+    shared = Shared(listener, listen["processes"])
     set_swift_dir(os.getcwd())
     keep_to_s3()
-    for name in ("account", "container", "object"):
-        write_ring(name, port=listen[name][1])
-    threads = [eventlet.spawn(serve, name, listener) for name, listener in listeners.items()]
+    for name, number in INNER.items():
+        write_ring(name, port=number)
+    apps = {name: load(name) for name in ("proxy", *INNER)}
+    shared.me = start_others(listen["processes"])
+    inner = {name: swift_network.Inner(number) for name, number in INNER.items()}
+    swift_network.keep_inside({INNER[name]: each for name, each in inner.items()}, buffer_bytes=BUFFER_BYTES)
+    threads = [eventlet.spawn(serve, apps[name], each) for name, each in inner.items()]
+    threads.append(eventlet.spawn(serve, apps["proxy"], shared))
     for thread in threads:
         thread.link(end_process)
-    eventlet.spawn(heal_listings)
+    if shared.me == 0:
+        eventlet.spawn(heal_listings)
     threads[0].wait()
 
 

@@ -73,6 +73,9 @@ class PresignIn(UploadTexts):
         False, strict=True, description="Send it in parts, each signed on demand: it can then go on after a break"
     )
     checksum: Checksum | None = None
+    bytes_per_second: int | None = Field(
+        None, strict=True, gt=0, le=2**40, description="What your line took the last time; sizes the parts"
+    )
 
 
 class PresignOut(BaseModel):

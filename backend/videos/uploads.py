@@ -79,13 +79,15 @@ class Texts:
 
 @dataclass(frozen=True)
 class Announced:
-    """A file that is about to be sent. `resumable`: in parts that are signed on demand."""
+    """A file that is about to be sent. `resumable`: in parts that are signed on demand. `bytes_per_second`: what its
+    line took the last time."""
 
     filename: str
     size_bytes: int
     content_type: str
     resumable: bool = False
     checksum: str | None = None
+    bytes_per_second: int | None = None
     project_id: uuid.UUID | None = None
     texts: Texts = Texts()
 
@@ -245,7 +247,7 @@ async def begin(*, actor: Actor, file: Announced) -> Begun:
             content_type=content_type,
             size_bytes=file.size_bytes,
             resumable=file.resumable,
-            part_size=part_size_for(file.size_bytes) if file.resumable else file.size_bytes,
+            part_size=part_size_for(file.size_bytes, file.bytes_per_second) if file.resumable else file.size_bytes,
             checksum=file.checksum,
             title=file.texts.title,
             description=file.texts.description,

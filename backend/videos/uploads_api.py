@@ -81,6 +81,7 @@ async def presign(body: PresignIn, actor: CurrentActor) -> PresignOut | Multipar
         content_type=body.content_type,
         resumable=body.multipart,
         checksum=body.checksum,
+        bytes_per_second=body.bytes_per_second,
         project_id=body.project_id,
         texts=uploads.Texts(body.title, body.description),
     )

@@ -126,27 +126,43 @@ async def test_a_part_may_be_sent_again_before_the_end(user: Person) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "most_mib", "part_mib"),
+    ("size", "speed", "most_mib", "part_mib"),
     [
-        (1, 64, 16),
-        (256 * MIB, 64, 16),
-        (256 * MIB + 1, 64, 17),
-        (1024 * MIB, 64, 64),
-        (640_000 * MIB, 64, 64),
-        (640_000 * MIB + 1, 64, 65),
-        (5 * 1024 * 1024 * MIB, 64, 525),
-        (1, 8, 8),
-        (1024 * MIB, 8, 8),
-        (80_000 * MIB + 1, 8, 9),
-        (1024 * MIB, 512, 64),
+        (1, None, 64, 16),
+        (256 * MIB, None, 64, 16),
+        (256 * MIB + 1, None, 64, 17),
+        (1024 * MIB, None, 64, 32),
+        (1024 * MIB, 100 * MIB, 64, 64),
+        (1024 * MIB, 100 * MIB, 512, 64),
+        (1024 * MIB, 10 * MIB, 64, 20),
+        (1024 * MIB, 5 * MIB, 64, 10),
+        (1024 * MIB, 1, 64, 8),
+        (1024 * MIB, 1, 5, 5),
+        (640_000 * MIB, None, 64, 64),
+        (640_000 * MIB + 1, None, 64, 65),
+        (5 * 1024 * 1024 * MIB, 1, 64, 525),
+        (1, None, 8, 8),
+        (1024 * MIB, None, 8, 8),
+        (80_000 * MIB + 1, None, 8, 9),
     ],
 )
-def test_large_files_have_larger_parts_but_none_larger_than_proxies_are_said_to_take(
-    monkeypatch: pytest.MonkeyPatch, size: int, most_mib: int, part_mib: int
+def test_parts_are_large_for_large_files_and_quick_lines_but_none_larger_than_proxies_are_said_to_take(
+    monkeypatch: pytest.MonkeyPatch, size: int, speed: int | None, most_mib: int, part_mib: int
 ) -> None:
     monkeypatch.setattr(settings, "upload_part_size_mb", most_mib)
-    assert part_size_for(size) == part_mib * MIB
-    assert -(-size // part_size_for(size)) <= 10_000
+    assert part_size_for(size, speed) == part_mib * MIB
+    assert -(-size // part_size_for(size, speed)) <= 10_000
+
+
+async def test_whoever_says_how_quick_the_line_is_gets_parts_that_suit_it(
+    user: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "upload_part_size_mb", 64)
+    sizes = [
+        (await begin(user, size=1024 * MIB, bytes_per_second=speed))["part_size"] // MIB
+        for speed in (None, 500_000_000, 400_000)
+    ]
+    assert sizes == [32, 64, 8]
 
 
 async def test_open_uploads_are_listed_to_be_taken_up_again(user: Person, other: Person) -> None:

@@ -1,6 +1,7 @@
 // Brings one file in: fingerprint, reserve a place, send, confirm. It knows nothing of the page; it tells what happens by `on`.
 import { ApiError, call } from './api.js';
 import { fingerprintOf, startFingerprinter } from './fingerprints.js';
+import { forgetLine, lineSpeed, noteLine } from './line.js';
 import { answered, passes } from './network.js';
 import { Sender, readable } from './sender.js';
 import { forget, remember } from './unfinished.js';
@@ -158,6 +159,7 @@ export class Delivery {
       content_type: this.contentType,
       multipart: size > this.rules.multipartBytes,
       ...(this.fingerprint ? { checksum: this.fingerprint } : {}),
+      ...(lineSpeed() ? { bytes_per_second: lineSpeed() } : {}),
     });
     return { ...upload, until: Date.now() + upload.expires_in * 1000 };
   }
@@ -187,6 +189,8 @@ export class Delivery {
     const { upload } = this;
     const transfers = await this.#patiently(signal, theTransfers);
     if (signal.aborted) return;
+    const began = performance.now();
+    let before; // what had arrived
     this.#sender = new Sender({
       file: this.file,
       contentType: this.contentType,
@@ -195,9 +199,18 @@ export class Delivery {
       sign: (numbers) => this.#sign(numbers),
       look: () => this.#look(),
       on: {
-        progress: (bytes) => this.on.progress(bytes),
-        waiting: (error) => this.on.waiting(error),
-        sent: () => this.confirm(),
+        progress: (bytes) => {
+          before ??= bytes;
+          this.on.progress(bytes);
+        },
+        waiting: (error) => {
+          if (error?.code === 'network') forgetLine();
+          this.on.waiting(error);
+        },
+        sent: () => {
+          noteLine(this.file.size - before, performance.now() - began);
+          this.confirm();
+        },
         failed: (error) => this.#fail(error),
       },
     });

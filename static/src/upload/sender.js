@@ -1,6 +1,7 @@
 // Sends one file, as a whole or in parts of equal size, several at a time, and bears with what happens on the way: parts that
 // fail are sent again, addresses that expired are signed again, and without a network it waits.
 import { ApiError } from './api.js';
+import { lineSpeed } from './line.js';
 import { isLoggedOut, nextTry, passes } from './network.js';
 
 // A part that takes longer than this says that the line is full: fewer are under way then, so that a cut loses less. On a
@@ -8,6 +9,7 @@ import { isLoggedOut, nextTry, passes } from './network.js';
 const AT_ONCE = 4;
 const AT_ONCE_SLOW = 2;
 const QUICK_MS = 10_000;
+const QUICK = 32 * 1024 * 1024; // bytes a second, the last time
 const SIGN_AHEAD = 16;
 const EARLY_MS = 15_000;
 // A connection that died without a word (a laptop that slept, another Wi-Fi) sends nothing and fails never.
@@ -28,7 +30,7 @@ export class Sender {
   #refusals = new Map();
   #barren = 0;
   #moved = 0;
-  #atOnce = AT_ONCE_SLOW; // until the first part has shown what the line can do
+  #atOnce = lineSpeed() > QUICK ? AT_ONCE : AT_ONCE_SLOW; // until the first part has shown what the line can do
   #work = null; // an AbortController while it works; none while it is paused or over
   #resting = null; // the signal of the work that waits for its next try
 
