@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos bench-jobs bench-media bench-studio bench-coach diffusers test-diffusers test-payload check types migrate migration shell screenshots lock
+.PHONY: help run test chaos bench diffusers test-diffusers test-payload check types migrate migration shell screenshots lock
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -18,21 +18,9 @@ chaos:  ## 1,000 jobs, and uploads and deletions, while workers, web, Redis, S3 
 	@$(PYTHON) bootstrap.py setup --dev
 	@CHAOS_JOBS=$${CHAOS_JOBS:-1000} CHAOS_SECONDS=$${CHAOS_SECONDS:-120} exec $(PY) -m pytest tests/chaos
 
-bench-jobs:  ## jobs per second and time to start, beside plain ARQ
+bench:  ## everything measured, beside its limits and peers, in one table (NAME=media,studio for some of it; BENCH_ROUNDS)
 	@$(PYTHON) bootstrap.py setup --dev
-	@exec $(PY) -m bench.jobs
-
-bench-media:  ## probe, poster, preview, remux and upload of large files, beside ffmpeg and curl (BENCH_MB, BENCH_ROUNDS, BENCH_PARTS)
-	@$(PYTHON) bootstrap.py setup --dev
-	@exec $(PY) -m bench.media
-
-bench-studio:  ## animatics beside plain ffmpeg, and the time to submit at 100 requests a second (BENCH_SECONDS, BENCH_ROUNDS, BENCH_RATE)
-	@$(PYTHON) bootstrap.py setup --dev
-	@exec $(PY) -m bench.studio
-
-bench-coach:  ## an analysis in multiples of real time, beside bare MediaPipe (BENCH_FILM, BENCH_FPS, BENCH_ROUNDS)
-	@$(PYTHON) bootstrap.py setup --dev
-	@exec $(PY) -m bench.coach
+	@exec $(PY) -m bench $(NAME)
 
 diffusers: .venv-diffusers/installed  ## the libraries of generation on a GPU, in .venv-diffusers (3 GB; TORCH=... for another torch, say a build for the CPU)
 

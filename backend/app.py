@@ -37,6 +37,7 @@ from backend.core.events import hub
 from backend.core.metrics import Measured
 from backend.core.queue import doorbell, make_doorbell
 from backend.core.redis import redis
+from backend.core.shortcuts import Shortcuts
 from backend.core.storage import storage
 from backend.generation import api as generation_api
 from backend.generation import cms_api, pages_cms, pages_composer, studio_api, v1_api
@@ -132,10 +133,16 @@ def create_app() -> FastAPI:
     for router in routers:
         app.include_router(router)
     openapi.complete(app, routes)
+    plain = [(method, route.path) for route in routes if "{" not in route.path for method in route.methods or ()]
+    app.router.routes.insert(0, Shortcuts(tuple(app.router.routes), plain))
     return app
 
 
+#: Those that are asked most come first: an address with an id is looked for in this order.
 ROUTERS = (
+    uploads_api.router,
+    videos_api.router,
+    jobs_api.router,
     accounts_api.router,
     accounts_pages.router,
     orgs_api.router,
@@ -147,17 +154,14 @@ ROUTERS = (
     pages_keys.router,
     webhooks_api.router,
     webhooks_pages.router,
-    jobs_api.router,
     jobs_pages.router,
     v1_api.router,
     cms_api.router,
-    uploads_api.router,
     studio_api.router,
     generation_api.router,
     generation_pages.router,
     pages_composer.router,
     pages_cms.router,
-    videos_api.router,
     videos_pages.router,
     coaching_api.router,
     coaching_analyses_api.router,

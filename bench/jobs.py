@@ -1,77 +1,131 @@
-"""No-op jobs per second and time from asking to starting, beside plain ARQ on the same Redis: `make bench-jobs`.
+"""Jobs that do nothing, and a worker with nothing to do, beside plain ARQ on the same Redis.
 
 Three workers take turns, one process with ten slots each: ours (every job a row in Postgres, with its attempts), ARQ
-as it is shipped, and ARQ that polls each 10 ms. BENCH_JOBS (1000), BENCH_ROUNDS (3). The figures of one machine tell
-only how the three compare there.
+as it is shipped, and ARQ that polls each 10 ms. Each drains a full queue, then takes jobs that come one by one, then
+has nothing to do. The wait is from asking (for ours, before the transaction that adds the job) to the job's first line.
 """
 
 import asyncio
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-JOBS = int(os.environ.get("BENCH_JOBS") or 1000)
-ROUNDS = int(os.environ.get("BENCH_ROUNDS") or 3)
-ONE_BY_ONE = 100
-ROOT = Path(__file__).resolve().parents[1]
+from arq import create_pool
+from arq.connections import RedisSettings
+from sqlalchemy import text
+
+import backend.kinds  # noqa: F401  # jobs refer to what they are of
+from backend.config import settings
+from backend.core import logging
+from backend.core.db import database, transaction
+from backend.core.queue import Task, doorbell, make_doorbell, registry
+from backend.core.redis import redis
+from backend.jobs import service
+from bench.place import ROOT, Place, Process
+from bench.table import Row, ratios
+
+QUEUE = "bench"
+#: Between jobs that come one by one: no divisor of the poll delays.
+PAUSE_SECONDS = 0.037
 
 Enqueue = Callable[[int], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one worker did in one round: jobs a second, waits in milliseconds, CPU while idle in percent."""
+
+    rate: float
+    p50: float
+    p95: float
+    idle: float
 
 
 class Contender:
     """A worker and how it is given jobs."""
 
-    def __init__(self, name: str, words: list[str], enqueue: Enqueue, env: dict[str, str], folder: Path) -> None:
+    def __init__(self, name: str, words: list[str], enqueue: Enqueue) -> None:
         self.name, self.enqueue = name, enqueue
-        self._words, self._env = words, env
-        self._folder = folder
-        self.rates: list[float] = []
-        self.asking: list[float] = []
-        self.waits: list[float] = []
+        self._words = words
+        self.rounds: list[Round] = []
 
-    async def round(self) -> None:
-        """Drain a full queue, then take jobs that come one by one."""
-        notes = self._folder / f"{uuid.uuid4().hex}.txt"
-        began = time.perf_counter()
-        await self.enqueue(JOBS)
-        self.asking.append(JOBS / (time.perf_counter() - began))
-        with (self._folder / "worker.log").open("ab") as sink:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "bench.jobs_worker", *self._words],
-                cwd=ROOT,
-                env={**self._env, "BENCH_NOTES": str(notes)},
-                stdout=sink,
-                stderr=sink,
-            )
-        try:
-            drained = await until(notes, JOBS)
-            self.rates.append((JOBS - 1) / (max(at for _, at in drained) - min(at for _, at in drained)))
+    async def round(self, place: Place) -> None:
+        jobs, single, idle = place.size(1000, 20), place.size(100, 5), place.size(10, 1)
+        notes = place.folder / f"{uuid.uuid4().hex}.txt"
+        await self.enqueue(jobs)
+        async with _worker(place, self._words, notes) as worker:
+            drained = await _noted(notes, jobs)
+            rate = (jobs - 1) / (max(at for _, at in drained) - min(at for _, at in drained))
             await asyncio.sleep(1)
-            for _ in range(ONE_BY_ONE):
+            for _ in range(single):
                 await self.enqueue(1)
-                await asyncio.sleep(0.037)  # no divisor of the poll delays
-            found = await until(notes, JOBS + ONE_BY_ONE)
-            self.waits += [at - asked for asked, at in found[JOBS:]]
-        finally:
-            worker.terminate()
-            await asyncio.to_thread(worker.wait, 60)
+                await asyncio.sleep(PAUSE_SECONDS)
+            waits = [1000 * (at - asked) for asked, at in (await _noted(notes, jobs + single))[jobs:]]
+            await asyncio.sleep(1)
+            before = worker.cpu_seconds()
+            await asyncio.sleep(idle)
+            share = (worker.cpu_seconds() - before) / idle
+        p95 = statistics.quantiles(waits, n=20)[18]
+        self.rounds.append(Round(rate, statistics.median(waits), p95, 100 * share))
 
-    def tell(self) -> str:
-        p50, p95 = statistics.median(self.waits), statistics.quantiles(self.waits, n=20)[18]
-        rounds = " ".join(f"{rate:.0f}" for rate in self.rates)
-        return (
-            f"{self.name:<22} {statistics.median(self.rates):6.0f} jobs/s (rounds: {rounds})   start after p50"
-            f" {p50 * 1000:5.1f} ms, p95 {p95 * 1000:5.1f} ms   enqueue {statistics.median(self.asking):5.0f}/s"
-        )
+    def told(self, figure: str, unit: str = "") -> str:
+        return f"{self.name} {statistics.median(self.figures(figure)):.3g}{unit}"
+
+    def figures(self, name: str) -> tuple[float, ...]:
+        return tuple(getattr(each, name) for each in self.rounds)
 
 
-async def until(notes: Path, count: int) -> list[tuple[float, float]]:
+async def measure(place: Place) -> list[Row]:
+    async with _at_work(place) as (ours, shipped, quick):
+        for _ in range(place.rounds):
+            for contender in (ours, shipped, quick):
+                await contender.round(place)
+
+    def beside(figure: str, unit: str) -> str:
+        return ", ".join(each.told(figure, unit) for each in (ours, shipped, quick))
+
+    rates = ratios(ours.figures("rate"), shipped.figures("rate"))
+    waits = ratios(shipped.figures("p95"), ours.figures("p95"))
+    return [
+        Row(
+            "from enqueue to start, p95",
+            ours.figures("p95"),
+            "ms",
+            at_most=30,
+            beside=f"{beside('p95', ' ms')}; p50: {beside('p50', ' ms')}",
+        ),
+        Row("idle worker: CPU", ours.figures("idle"), "%", at_most=1, beside=beside("idle", " %")),
+        Row("from enqueue to start, p95: ARQ as shipped / ours", waits),
+        Row("no-op jobs per second: ours / ARQ as shipped", rates, beside=beside("rate", "/s")),
+    ]
+
+
+@asynccontextmanager
+async def _worker(place: Place, words: list[str], notes: Path) -> AsyncIterator[Process]:
+    env = {
+        **place.env,
+        "BENCH_NOTES": str(notes),
+        "WORKER_QUEUES": ",".join([*settings.worker_queues, QUEUE]),
+        "WORKER_SLOTS": "10",
+        "WORKER_GRACE_SECONDS": "0",
+    }
+    command = [sys.executable, "-m", "bench.jobs_worker", *words]
+    with (place.folder / "worker.log").open("ab") as sink:
+        worker = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)
+    try:
+        yield Process(worker.pid)
+    finally:
+        worker.terminate()
+        await asyncio.to_thread(worker.wait, 60)
+
+
+async def _noted(notes: Path, count: int) -> list[tuple[float, float]]:
     """The first `count` notes, once they are there: when each job was asked for and when it began."""
     async with asyncio.timeout(300):
         while not notes.exists() or notes.read_bytes().count(b"\n") < count:  # noqa: ASYNC110
@@ -80,66 +134,25 @@ async def until(notes: Path, count: int) -> list[tuple[float, float]]:
     return [(float(asked), float(at)) for asked, at in lines]
 
 
-async def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="bench-jobs-") as folder:
-        await measure(Path(folder))
-
-
-async def measure(folder: Path) -> None:
-    from backend.local.stack import Stack
-
-    stack = Stack(folder / "stack")
-    stack.start()
-    try:
-        env = {
-            **os.environ,
-            **stack.env(),
-            "ENVIRONMENT": "local",
-            "LOG_LEVEL": "WARNING",
-            "WORKER_QUEUES": "bench",
-            "WORKER_SLOTS": "10",
-            "WORKER_GRACE_SECONDS": "0",
-        }
-        os.environ.update(env)
-        subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=ROOT, env=env, check=True)
-        await compare(env, folder)
-    finally:
-        stack.stop()
-
-
-async def compare(env: dict[str, str], folder: Path) -> None:
-    from arq import create_pool
-    from arq.connections import RedisSettings
-    from sqlalchemy import text
-
-    import backend.videos.models  # noqa: F401  # jobs refer to videos
-    from backend.core import logging
-    from backend.core.db import database, transaction
-    from backend.core.queue import Task, doorbell, make_doorbell, registry
-    from backend.core.redis import redis
-    from backend.jobs import service
-
+@asynccontextmanager
+async def _at_work(place: Place) -> AsyncIterator[tuple[Contender, Contender, Contender]]:
+    """The contenders, while this process holds what it needs to give them jobs."""
     logging.configure()
     database.open()
     redis.open()
     doorbell.hang(make_doorbell())
-    pool = await create_pool(RedisSettings.from_dsn(env["REDIS_URL"]))
-    owner, project = uuid.uuid4(), uuid.uuid4()
-    async with transaction() as session:
-        user = text("INSERT INTO users (id, email, email_key, password_hash) VALUES (:id, 'a@b.c', 'a@b.c', 'x')")
-        await session.execute(user, {"id": owner})
-        personal = text("INSERT INTO projects (id, name, owner_id) VALUES (:id, 'p', :owner)")
-        await session.execute(personal, {"id": project, "owner": owner})
+    pool = await create_pool(RedisSettings.from_dsn(place.env["REDIS_URL"]))
+    project = await _project()
 
     async def nothing(run: object) -> None: ...
 
-    registry.add(Task("bench", nothing, queue="bench"))
+    registry.add(Task(QUEUE, nothing, queue=QUEUE))
 
     async def start(count: int) -> None:
         for _ in range(count):
+            args = {"asked_at": time.time()}
             async with transaction() as session:
-                args = {"asked_at": time.time()}
-                await service.start(session, kind="bench", project_id=project, owner_id=None, args=args)
+                await service.start(session, kind=QUEUE, project_id=project, owner_id=None, args=args)
 
     def plain(queue: str) -> Enqueue:
         async def enqueue(count: int) -> None:
@@ -148,21 +161,25 @@ async def compare(env: dict[str, str], folder: Path) -> None:
 
         return enqueue
 
-    contenders = [
-        Contender("dailies", ["ours"], start, env, folder),
-        Contender("arq, as shipped", ["plain", "0.5"], plain("plain"), env, folder),
-        Contender("arq, polling at 10 ms", ["quick", "0.01"], plain("quick"), env, folder),
-    ]
-    for _ in range(ROUNDS):
-        for contender in contenders:
-            await contender.round()
-    for contender in contenders:
-        sys.stdout.write(contender.tell() + "\n")
-    await pool.aclose()
-    await doorbell.close()
-    await redis.close()
-    await database.close()
+    try:
+        yield (
+            Contender("Dailies", ["ours"], start),
+            Contender("ARQ as shipped", ["plain", "0.5"], plain("plain")),
+            Contender("ARQ polling at 10 ms", ["quick", "0.01"], plain("quick")),
+        )
+    finally:
+        registry.remove(QUEUE)
+        await pool.aclose()
+        await doorbell.close()
+        await redis.close()
+        await database.close()
 
 
-if __name__ == "__main__":
-    asyncio.run(main())
+async def _project() -> uuid.UUID:
+    owner, project = uuid.uuid4(), uuid.uuid4()
+    async with transaction() as session:
+        user = text("INSERT INTO users (id, email, email_key, password_hash) VALUES (:id, :email, :email, '!')")
+        await session.execute(user, {"id": owner, "email": f"{owner}@example.org"})
+        personal = text("INSERT INTO projects (id, name, owner_id) VALUES (:id, 'Jobs', :owner)")
+        await session.execute(personal, {"id": project, "owner": owner})
+    return project

@@ -5,6 +5,7 @@ import re
 import socket
 import socketserver
 import threading
+import time
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
@@ -24,10 +25,11 @@ class Count:
 
 
 class RangeServer:
-    """Serves `folder` on loopback from threads of its own, like a storage that is near."""
+    """Serves `folder` on loopback from threads of its own, like a storage that is near, or `delay_seconds` away."""
 
     def __init__(self, folder: Path) -> None:
         self.count = Count()
+        self.delay_seconds = 0.0
         outer = self
 
         class Handler(socketserver.StreamRequestHandler):
@@ -70,6 +72,7 @@ class RangeServer:
             return False
         count = self.count
         count.requests += 1
+        time.sleep(self.delay_seconds)
         path = folder / head.split()[1].decode().lstrip("/").partition("?")[0]
         size = path.stat().st_size
         wanted = _RANGE.search(b"\r\n" + head)

@@ -1,26 +1,24 @@
-"""How fast the upload page sends a large file, beside `curl -T` and a bare page's own requests to the same storage.
+"""How fast the upload page sends a large file in a real browser, beside `curl -T` to the same storage, in turns.
 
-The bare page does nothing but send the same parts: what it reaches is what the browser can do.
+Also beside a bare page, which does nothing but send the same parts: what it reaches is what the browser can do. The
+page sends a small file first: it makes its parts to suit what it knows of the line, as from a visitor's second on.
+The bytes do not pass the web process, so that what it computes must not grow with the file.
 """
 
-import os
 import secrets
 import shutil
-import socket
-import statistics
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 from playwright.async_api import Page, async_playwright
 
-from backend.local.stack import Stack
+from bench.films import FASTSTART, Reel
+from bench.place import Place, Process
+from bench.table import Row, ratios
 
-ROOT = Path(__file__).resolve().parents[1]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 PASSWORD = secrets.token_urlsafe(16)
 #: What a row of the page is in once the platform has confirmed its file.
@@ -59,69 +57,53 @@ AT_ONCE = 4  # as the page's own sender
 CHOOSING_MS = 1_000
 
 
-async def upload(folder: Path, film: Path, rounds: int, say: Callable[[str], None]) -> None:
-    """Send `film` in turns by the page, a bare page and curl, each time with another end: none is a duplicate."""
-    stack = Stack(folder / "stack")
-    stack.start()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    size_mb = film.stat().st_size // (1024 * 1024) + 1
-    env = {**os.environ, **stack.env(), "ENVIRONMENT": "local", "LOG_LEVEL": "WARNING", "PUBLIC_URL": url}
-    env |= {"PORT": str(port), "MAX_UPLOAD_SIZE_MB": str(max(2048, 2 * size_mb))}
-    subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=ROOT, env=env, check=True)
-    quiet = subprocess.DEVNULL
-    web = subprocess.Popen([sys.executable, "-m", "backend.cli", "web"], cwd=ROOT, env=env, stdout=quiet, stderr=quiet)
-    seconds: dict[str, list[float]] = {"page": [], "bare": [], "curl": []}
-    try:
-        wait_until_ready(url)
-        async with async_playwright() as playwright:
-            chromium = shutil.which("chromium") or "/usr/bin/chromium"
-            browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-            page = await browser.new_page()
-            token = await register(page, url)
-            for number in range(rounds):
-                names = list(seconds)
-                for name in names[number % 3 :] + names[: number % 3]:
-                    change_the_end(film)
-                    if name == "page":
-                        took = await send_by_page(page, url, film)
-                    elif name == "bare":
-                        took = await send_bare(page, url, film, token)
-                    else:
-                        took = send_by_curl(url, film, token)
-                    seconds[name].append(took)
-            await browser.close()
-    finally:
-        web.terminate()
-        web.wait(30)
-        stack.stop()
-    tell(film.stat().st_size, seconds, say)
+async def measure(place: Place) -> list[Row]:
+    reels = place.folder / "upload"
+    large = Reel(reels, place.size(1024, 12)).make("large.mp4", FASTSTART)
+    small = Reel(reels, place.size(64, 2)).make("small.mp4", FASTSTART)
+    took: dict[str, list[float]] = {"page": [], "bare": [], "curl": []}
+    cpu: dict[Path, list[float]] = {large: [], small: []}
+    async with place.web() as web, async_playwright() as playwright:
+        chromium = shutil.which("chromium") or "/usr/bin/chromium"
+        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = await browser.new_page()
+        token = await register(page, web.url)
+        for number in range(place.rounds):
+            change_the_end(small)  # none is a duplicate
+            await by_page(page, web, small, cpu)
+            names = list(took)
+            for name in names[number % 3 :] + names[: number % 3]:
+                change_the_end(large)
+                if name == "page":
+                    took[name].append(await by_page(page, web, large, cpu))
+                elif name == "bare":
+                    took[name].append(await send_bare(page, web.url, large, token))
+                else:
+                    took[name].append(send_by_curl(web.url, large, token))
+        await browser.close()
+    for film in (large, small):
+        film.unlink()
+    return table(cpu, took, large_mb=place.size(1024, 12), small_mb=place.size(64, 2))
 
 
-def tell(size: int, seconds: dict[str, list[float]], say: Callable[[str], None]) -> None:
-    say("")
-    say(f"upload of {size / 1e6:.0f} MB to the embedded storage")
-    for name, words in (("page", "page, in parts"), ("bare", "bare page, same"), ("curl", "curl -T")):
-        rates = [size / 1e6 / each for each in seconds[name]]
-        told = " ".join(f"{rate:.0f}" for rate in rates)
-        say(f"  {words:<16}{statistics.median(rates):6.0f} MB/s   rounds: {told}")
-    page, bare, curl = (statistics.median(seconds[name]) for name in ("page", "bare", "curl"))
-    say(f"  the page reaches {curl / page:.2f} of curl's throughput (aim: 0.80 at least)")
-    say(f"  and {bare / page:.2f} of what the browser can do with the same parts, which is {curl / bare:.2f} of curl's")
+def table(cpu: dict[Path, list[float]], took: dict[str, list[float]], *, large_mb: int, small_mb: int) -> list[Row]:
+    large, small = cpu.values()
+    rates = ", ".join(f"{name} {large_mb * 1.048576 / min(each):.0f}" for name, each in took.items())
+    spent = f"{min(large):.2f} s and {min(small):.2f} s at best"
+    what = f"upload of {large_mb} MB by the page: throughput / "
+    return [
+        Row(f"{what}curl -T", ratios(took["curl"], took["page"]), at_least=0.8, beside=f"MB/s at best: {rates}"),
+        Row(f"{what}a bare page, same parts", ratios(took["bare"], took["page"])),
+        Row(f"upload of {large_mb} MB: web CPU / that of {small_mb} MB", ratios(large, small), at_most=2, beside=spent),
+    ]
 
 
-def wait_until_ready(url: str) -> None:
-    """Raises RuntimeError after a minute."""
-    for _ in range(600):
-        try:
-            if httpx.get(f"{url}/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise RuntimeError("the web process did not become ready")
+async def by_page(page: Page, web: Process, film: Path, cpu: dict[Path, list[float]]) -> float:
+    """Seconds; what the web process computed meanwhile, the page itself included, is added to `cpu`."""
+    before = web.cpu_seconds()
+    took = await send_by_page(page, web.url, film)
+    cpu[film].append(max(0.01, web.cpu_seconds() - before))
+    return took
 
 
 async def register(page: Page, url: str) -> str:
@@ -161,7 +143,8 @@ async def send_by_page(page: Page, url: str, film: Path) -> float:
 async def send_bare(page: Page, url: str, film: Path, token: str) -> float:
     """Seconds for the same parts by requests that the page makes itself; without reserving, confirming, drawing."""
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}) as client:
-        place = reserve(client, film, multipart=True)
+        quick = await page.evaluate("Number((localStorage.getItem('line') ?? '').split(' ')[0]) || null")
+        place = reserve(client, film, multipart=True, bytes_per_second=quick)
         addresses = sign(client, place)
         await page.goto(f"{url}/upload")
         picker = page.locator('[data-drop-zone] input[type="file"]')
@@ -185,7 +168,7 @@ def send_by_curl(url: str, film: Path, token: str) -> float:
     return took
 
 
-def reserve(client: httpx.Client, film: Path, **more: bool) -> dict[str, Any]:
+def reserve(client: httpx.Client, film: Path, **more: Any) -> dict[str, Any]:
     declared = {"filename": film.name, "size": film.stat().st_size, "content_type": "video/mp4", **more}
     place: dict[str, Any] = client.post("/api/upload/presigned-url", json=declared).raise_for_status().json()
     return place

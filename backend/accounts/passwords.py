@@ -2,9 +2,9 @@
 
 import string
 from functools import cache
+from importlib.machinery import PathFinder
+from importlib.util import find_spec, module_from_spec
 from itertools import pairwise
-
-from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from backend.config import settings
 
@@ -43,5 +43,14 @@ def _is_run(text: str) -> bool:
 
 @cache
 def _common() -> frozenset[str]:
-    """Thirty thousand passwords from public leaks, as zxcvbn collected them."""
-    return frozenset([*FREQUENCY_LISTS["passwords"], *_OUR_OWN])
+    """Thirty thousand passwords from public leaks, as zxcvbn collected them.
+
+    Its list alone is read, once it is asked for: the whole package would hold 9 MB in each process for ever.
+    """
+    package = find_spec("zxcvbn")
+    found = PathFinder.find_spec("frequency_lists", package.submodule_search_locations if package else [])
+    if found is None or found.loader is None:
+        raise ImportError("zxcvbn.frequency_lists")
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    return frozenset([*module.FREQUENCY_LISTS["passwords"], *_OUR_OWN])

@@ -1,13 +1,13 @@
 """Login sessions: opened by a sign-in, recognised on each request, continued by refresh tokens, ended by revoking."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from fastapi import Request
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.accounts.models import LoginSession, RefreshToken, User
@@ -166,39 +166,63 @@ def _later(days: int) -> ColumnElement[datetime]:
 # --- recognising -----------------------------------------------------------------------------------------------------
 
 
-async def authenticate(session: AsyncSession, request: Request) -> Identity | None:
-    """Who sends this request; None when it carries no sign of anybody.
+#: The user, and of the session its id, when it was revoked, whether it is in time, and was seen long ago.
+Found = Row[User, uuid.UUID, datetime | None, bool, bool]
+Question = Select[User, uuid.UUID, datetime | None, bool, bool]
+
+# Each request asks one of these two: they are made once.
+_SIGNED_IN: Question = select(
+    User,
+    LoginSession.id,
+    LoginSession.revoked_at,
+    LoginSession.expires_at > func.now(),
+    LoginSession.last_seen_at < func.now() - _SEEN_EVERY,
+).join(User, User.id == LoginSession.user_id)
+BY_TOKEN: Question = _SIGNED_IN.where(
+    LoginSession.id == bindparam("session_id"), LoginSession.user_id == bindparam("user_id")
+)
+BY_COOKIE: Question = _SIGNED_IN.where(LoginSession.cookie_hash == bindparam("cookie_hash"))
+
+
+@dataclass(frozen=True)
+class Sign:
+    """By what a request says who sends it; `question` asks whether that is so."""
+
+    via: Via
+    question: Question
+    sent: Mapping[str, object]
+
+
+def sign_of(request: Request) -> Sign | None:
+    """The sign that counts; None when it carries no sign of anybody.
 
     A bearer token or an API key counts alone: such a request is exempt from the CSRF check, so its cookie must not
     speak for it.
-    Raises Unauthenticated: for a token or a cookie that is not valid (any more); SessionRevoked when it was ended.
+    Raises Unauthenticated: for a token that is not valid (any more).
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         claims = read_access_token(token.strip())
-        return await _identity(
-            session, "bearer", LoginSession.id == claims.session_id, LoginSession.user_id == claims.user_id
-        )
+        return Sign("bearer", BY_TOKEN, {"session_id": claims.session_id, "user_id": claims.user_id})
     cookie = request.cookies.get(session_cookie_name())
     if not cookie or "x-api-key" in request.headers:
         return None
-    return await _identity(session, "cookie", LoginSession.cookie_hash == digest(cookie))
+    return Sign("cookie", BY_COOKIE, {"cookie_hash": digest(cookie)})
 
 
-async def _identity(session: AsyncSession, via: Via, *where: ColumnElement[bool]) -> Identity:
-    found = (
-        await session.execute(
-            select(
-                User,
-                LoginSession.id,
-                LoginSession.revoked_at,
-                LoginSession.expires_at > func.now(),
-                LoginSession.last_seen_at < func.now() - _SEEN_EVERY,
-            )
-            .join(User, User.id == LoginSession.user_id)
-            .where(*where)
-        )
-    ).one_or_none()
+async def authenticate(session: AsyncSession, request: Request) -> Identity | None:
+    """Who sends this request; None when it carries no sign of anybody.
+
+    Raises Unauthenticated: for a token or a cookie that is not valid (any more); SessionRevoked when it was ended.
+    """
+    sign = sign_of(request)
+    if sign is None:
+        return None
+    return await recognise(session, sign.via, (await session.execute(sign.question, sign.sent)).one_or_none())
+
+
+async def recognise(session: AsyncSession, via: Via, found: Found | None) -> Identity:
+    """Whoever was found by a sign. Raises Unauthenticated, SessionRevoked."""
     if found is None:
         raise Unauthenticated
     user, session_id, revoked_at, in_time, seen_long_ago = found
@@ -216,6 +240,8 @@ async def _identity(session: AsyncSession, via: Via, *where: ColumnElement[bool]
 
 async def still_live(session: AsyncSession, session_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
     """Those of these sessions, recognised before, that have neither ended nor been revoked since."""
+    if not session_ids:
+        return set()
     found = await session.scalars(
         select(LoginSession.id).where(
             LoginSession.id.in_(session_ids), LoginSession.revoked_at.is_(None), LoginSession.expires_at > func.now()

@@ -3,11 +3,12 @@
 import asyncio
 import tempfile
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from backend.coaching import access, analyses
 from backend.coaching.models import Analysis
-from backend.coaching.recompute import recompute, summary_bytes
 from backend.coaching.schemas import FilesOut
 from backend.config import settings
 from backend.core.db import transaction
@@ -56,13 +57,13 @@ async def change_phases(*, actor: Actor, analysis_id: uuid.UUID, moments: dict[s
     try:
         async with _one_at_a_time:
             poses = await storage.read(analysis.files[POSES], most_bytes=_MOST_POSES_BYTES)
-            changed, angles = await asyncio.to_thread(recompute, poses, summary, moments)
+            changed, contents = await asyncio.to_thread(_recompute, poses, summary, moments)
     except ValueError as error:
         raise ValidationFailed(str(error)) from error
     folder = analysis.files[ANGLES].rpartition("/")[0]
-    written = {name: f"{folder}/{uuid.uuid4().hex}-{name}" for name in (ANGLES, SUMMARY)}
+    written = {name: f"{folder}/{uuid.uuid4().hex}-{name}" for name in contents}
     try:
-        await _write(analysis, {written[ANGLES]: angles, written[SUMMARY]: summary_bytes(changed)})
+        await _write(analysis, {written[name]: data for name, data in contents.items()})
         async with transaction() as session:
             now = await access.analysis_of(session, actor, analysis_id, permission=Permission.EDIT, for_update=True)
             if now.files != analysis.files:
@@ -73,6 +74,17 @@ async def change_phases(*, actor: Actor, analysis_id: uuid.UUID, moments: dict[s
         async with transaction() as session:
             await ledger.bury(session, list(written.values()))
         raise
+
+
+def _recompute(
+    poses: bytes, summary: Mapping[str, Any], moments: Mapping[str, float]
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The summary anew, and the files that change with it, by their names."""
+    # It takes NumPy, which nothing else in a web process needs.
+    from backend.coaching.recompute import recompute, summary_bytes
+
+    changed, angles = recompute(poses, summary, moments)
+    return changed, {ANGLES: angles, SUMMARY: summary_bytes(changed)}
 
 
 async def _write(analysis: Analysis, contents: dict[str, bytes]) -> None:

@@ -1,6 +1,7 @@
 """The database: one engine a process, one place that commits, and hooks that run after the commit."""
 
 import asyncio
+import math
 import time
 import traceback
 import uuid
@@ -8,12 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends
-from sqlalchemy import DateTime, MetaData, Uuid, func
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import DateTime, MetaData, Uuid, event, func
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -26,6 +27,9 @@ AfterCommit = Callable[[], Awaitable[None]]
 _HOOKS = "after_commit_hooks"
 #: What all hooks of one transaction may take together: a Redis that hangs keeps nobody waiting longer.
 HOOKS_SECONDS = 3.0
+#: A connection that was not used for so long is asked whether it still works. One that is in use notices its end by
+#: itself, and to ask takes three round trips.
+ASK_AFTER_SECONDS = 1.0
 
 
 class Base(DeclarativeBase):
@@ -62,6 +66,7 @@ class Database:
     def __init__(self) -> None:
         self._engine: AsyncEngine | None = None
         self._sessions: async_sessionmaker[AsyncSession] | None = None
+        self._single: async_sessionmaker[AsyncSession] | None = None
 
     def open(self) -> None:
         self._engine = create_async_engine(
@@ -69,7 +74,7 @@ class Database:
             pool_size=settings.database_pool_size,
             max_overflow=0,
             pool_timeout=settings.database_pool_timeout_seconds,
-            pool_pre_ping=True,
+            pool_use_lifo=True,  # those that are in use stay so, and are seldom asked whether they work
             hide_parameters=True,  # errors are logged: titles, prompts and hashes of secrets have no business there
             connect_args={
                 "timeout": 5,
@@ -83,12 +88,17 @@ class Database:
                 },
             },
         )
+        pool = self._engine.sync_engine.pool
+        event.listen(pool, "checkin", _note_use)
+        event.listen(pool, "checkout", _look_at)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+        single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._single = async_sessionmaker(single, expire_on_commit=False)
 
     async def close(self) -> None:
         if self._engine is not None:
             await self._engine.dispose()
-            self._engine = self._sessions = None
+            self._engine = self._sessions = self._single = None
 
     @property
     def engine(self) -> AsyncEngine:
@@ -101,8 +111,31 @@ class Database:
             raise RuntimeError("the database is not open")
         return self._sessions()
 
+    def single(self) -> AsyncSession:
+        """A session in which each statement is a transaction of its own."""
+        if self._single is None:
+            raise RuntimeError("the database is not open")
+        return self._single()
+
 
 database = Database()
+
+
+def _note_use(connection: Any, record: Any) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _look_at(connection: Any, record: Any, proxy: Any) -> None:
+    """Raises InvalidatePoolError, on which the pool opens another, for a connection that has ended."""
+    driver = connection.driver_connection
+    if not driver.is_closed() and time.monotonic() - record.info.get("used_at", math.inf) > ASK_AFTER_SECONDS:
+        try:
+            connection.ping()
+        except Exception:
+            if not driver.is_closed():
+                raise
+    if driver.is_closed():
+        raise InvalidatePoolError("the connection has ended")
 
 
 def is_away(error: BaseException) -> bool:
@@ -143,6 +176,20 @@ async def transaction() -> AsyncIterator[AsyncSession]:
         await _run(hooks)
 
 
+@asynccontextmanager
+async def autocommit() -> AsyncIterator[AsyncSession]:
+    """For statements that stand alone: each is committed by itself, without the round trips of BEGIN and COMMIT.
+
+    Without hooks. Where commits are watched it is one transaction all the same.
+    """
+    if watch_commits.get() is not None:
+        async with transaction() as session:
+            yield session
+        return
+    async with database.single() as session:
+        yield session
+
+
 async def _run(hooks: list[AfterCommit]) -> None:
     """The work is committed: whatever fails here is logged, and a bell that did not ring is mended by the sweep."""
     until = time.monotonic() + HOOKS_SECONDS
@@ -162,5 +209,12 @@ async def get_session() -> AsyncIterator[AsyncSession]:
         yield session
 
 
+async def get_read_session() -> AsyncIterator[AsyncSession]:
+    async with autocommit() as session:
+        yield session
+
+
 # scope="function": the commit happens before the answer is sent, so that a failed commit is not a 200.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
+#: For routes that only look: their statements stand alone.
+ReadSessionDep = Annotated[AsyncSession, Depends(get_read_session, scope="function")]

@@ -10,12 +10,13 @@ import math
 import random
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from fastapi import Depends
 from redis.exceptions import RedisError
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Scope, Send
 
 from backend.core.redis import redis
 
@@ -29,6 +30,10 @@ QUIET_SECONDS = 5.0
 #: connection breaks they do so at once, and each two seconds until it is back.
 READ_AGAIN_SECONDS = 60.0
 WITHOUT_REDIS_SECONDS = 2.0
+#: A stream that tells nothing for so long sends a comment: proxies cut what is silent, most of them after a minute.
+ALIVE_SECONDS = 25.0
+#: Who reads nothing for so long is cut off.
+UNREAD_SECONDS = 30.0
 #: Streams that are opened at the same time. The others wait for their turn, and not for a database connection.
 OPENED_AT_ONCE = 3
 
@@ -99,7 +104,7 @@ class Hub:
         self.connected = False
         self.closing = False
         self._topics: dict[str, set[Subscription]] = {}
-        self._listening: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._opening = asyncio.Semaphore(OPENED_AT_ONCE)
 
     @property
@@ -109,17 +114,25 @@ class Hub:
 
     def open(self) -> None:
         self.closing = False
-        self._listening = asyncio.create_task(self._listen())
+        self._tasks = [asyncio.create_task(each) for each in (self._listen(), self._end_with_server())]
 
     async def close(self) -> None:
         """End all streams."""
+        self._end()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        self.connected = False
+
+    def _end(self) -> None:
         self.closing = True
         self._wake_all()
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
-            self._listening = None
-        self.connected = False
+
+    async def _end_with_server(self) -> None:
+        # It waits for all answers to end before it says that the process does.
+        await EventSourceResponse._listen_for_exit_signal()
+        self._end()
 
     @contextmanager
     def subscribe(self, topics: Iterable[str]) -> Iterator[Subscription]:
@@ -208,12 +221,48 @@ def message(data: str, *, event: str, id: str) -> ServerSentEvent:
     return ServerSentEvent(data, event=event, id=id, retry=random.randint(1000, 3000))  # noqa: S311
 
 
-def event_stream(messages: AsyncIterable[ServerSentEvent]) -> EventSourceResponse:
-    """The answer that sends them. A comment each 15 s keeps it alive; who reads nothing is cut off after 30 s."""
-    return EventSourceResponse(
-        messages,
-        ping=15,
-        sep="\n",
-        send_timeout=30,
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+class EventStream(EventSourceResponse):
+    """Sends events until they end or the client goes; see ALIVE_SECONDS and UNREAD_SECONDS.
+
+    The library would run five tasks for each stream, and its comments alone are most of what thousands of them cost.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            return await super().__call__(scope, receive, send)
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        events = cast("AsyncIterator[ServerSentEvent]", aiter(self.body_iterator))
+        gone, coming = asyncio.ensure_future(_gone(receive)), asyncio.ensure_future(anext(events, None))
+        try:
+            while True:
+                await asyncio.wait((gone, coming), timeout=ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    return None
+                chunk = _COMMENT
+                if coming.done():
+                    event = coming.result()
+                    if event is None:
+                        break
+                    chunk = event.encode()
+                    coming = asyncio.ensure_future(anext(events, None))
+                async with asyncio.timeout(UNREAD_SECONDS):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            for task in (gone, coming):
+                task.cancel()
+            await asyncio.gather(gone, coming, return_exceptions=True)
+        return None
+
+
+_COMMENT = b": \n\n"
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def event_stream(messages: AsyncIterable[ServerSentEvent]) -> EventStream:
+    """The answer that sends them."""
+    return EventStream(messages, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})

@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -250,6 +250,7 @@ class Limited:
             self._senders.popitem(last=False)
 
 
+@lru_cache(maxsize=4096)
 def network(address: str) -> str:
     """What one sender's addresses have in common: of IPv6 everybody has 2^64."""
     try:

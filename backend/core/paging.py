@@ -50,9 +50,12 @@ class Order:
 
     def after(self, cursor: str) -> ColumnElement[bool]:
         """The rows that follow the one `cursor` was made of. Raises BadCursor."""
-        key, row_id = self._read(cursor)
-        mine = tuple_(self.key, self.id)
-        other = tuple_(literal(key, self.key.type), literal(row_id, self.id.type))
+        key, row_id = self.read(cursor)
+        return self.beyond(literal(key, self.key.type), literal(row_id, self.id.type))
+
+    def beyond(self, key: ColumnElement[Any], row_id: ColumnElement[uuid.UUID]) -> ColumnElement[bool]:
+        """The rows that follow the one with this key and id."""
+        mine, other = tuple_(self.key, self.id), tuple_(key, row_id)
         return mine < other if self.descending else mine > other
 
     def cursor(self, key: Key, row_id: uuid.UUID) -> str:
@@ -61,7 +64,8 @@ class Order:
         text = json.dumps([self.name, self.descending, place, row_id.hex], separators=(",", ":"))
         return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
-    def _read(self, cursor: str) -> tuple[Key, uuid.UUID]:
+    def read(self, cursor: str) -> tuple[Key, uuid.UUID]:
+        """The key and the id of the row that `cursor` was made of. Raises BadCursor."""
         if len(cursor) > _MAX_CURSOR_LENGTH:
             raise BadCursor
         try:

@@ -1,17 +1,19 @@
 """The two clients that speak to the storage, and what its failures are called here."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 import structlog
+from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from backend.config import settings
 from backend.core.errors import StorageUnavailable
+from backend.core.signing import Keys, Signer
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -37,6 +39,7 @@ class StorageClient:
         self._public: S3Client | None = None
         self._patient: S3Client | None = None
         self._credentials: Any = None
+        self._signers: dict[bool, Signer] = {}  #: for ourselves (True), for browsers
 
     def open(self) -> None:
         keys = settings.s3_access_key_id or None, settings.s3_secret_access_key.get_secret_value() or None
@@ -45,12 +48,17 @@ class StorageClient:
         self._internal = self._client(settings.s3_endpoint_url)
         # The host is part of the signature: what a browser will use is signed for the name it will use.
         self._public = self._client(settings.s3_public_url or settings.s3_endpoint_url)
+        self._signers = {
+            internal: Signer(client.meta.endpoint_url, settings.s3_region, self._keys)
+            for internal, client in ((True, self._internal), (False, self._public))
+        }
 
     def close(self) -> None:
         for client in (self._internal, self._public, self._patient):
             if client is not None:
                 client.close()
         self._internal = self._public = self._patient = None
+        self._signers = {}
 
     @property
     def _calls(self) -> "S3Client":
@@ -63,6 +71,46 @@ class StorageClient:
         if self._patient is None:
             raise RuntimeError("the storage is not open")
         return self._patient
+
+    def _keys(self) -> Keys:
+        if self._credentials is None:
+            raise NoCredentialsError
+        keys: Keys = self._credentials.get_frozen_credentials()
+        return keys
+
+    def _presign(
+        self,
+        method: str,
+        key: str,
+        *,
+        expires_seconds: int,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        internal: bool = False,
+    ) -> str:
+        """An address in the bucket, for one call on one key; `headers` in lower case."""
+        name = f"{settings.s3_bucket}/{key}"
+        with _translated("sign"):
+            return self._signer(internal).sign(
+                method, name, expires_seconds=expires_seconds, query=query, headers=headers
+            )
+
+    def _presign_gets(self, keys: Iterable[str], *, expires_seconds: int, query: Mapping[str, str]) -> list[str]:
+        names = [f"{settings.s3_bucket}/{key}" for key in keys]
+        with _translated("sign"):
+            return self._signer(internal=False).sign_gets(names, expires_seconds=expires_seconds, query=query)
+
+    def _signer(self, internal: bool) -> Signer:
+        signer = self._signers.get(internal)
+        if signer is None:
+            raise RuntimeError("the storage is not open")
+        return signer
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str]) -> AWSResponse:
+        """What the storage answers to a signed address, over boto3's own connections. Raises HTTPClientError."""
+        session = self._calls._endpoint.http_session  # type: ignore[attr-defined]  # its proxies, certificates, times
+        answer: AWSResponse = session.send(AWSRequest(method=method, url=url, headers=headers, data=b"").prepare())
+        return answer
 
     def _sign(self, client: "S3Client | None", verb: str, params: dict[str, Any], expires_seconds: int) -> str:
         if client is None:

@@ -1,24 +1,23 @@
 """Uploads in parts, as S3 has them: there is nothing before they are put together, and nobody can write it after."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from xml.sax.saxutils import unescape
 
-from botocore.auth import S3SigV4QueryAuth
-from botocore.awsrequest import AWSRequest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, HTTPClientError
 
 from backend.config import settings
-from backend.core.errors import StorageUnavailable
 from backend.core.storage_client import ANSWER_SECONDS, StorageClient, code_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ListPartsOutputTypeDef
 
+_UPLOAD_ID = re.compile(r"<UploadId>([^<]+)</UploadId>")
 _NO_UPLOAD = {"NoSuchUpload", "404", "NoSuchKey"}
 _OTHER_PARTS = {"InvalidPart", "InvalidPartOrder", "EntityTooSmall"}
 
@@ -66,31 +65,36 @@ class StorageParts(StorageClient):
 
         boto3's own would not sign the type of a part. When the upload is complete or aborted the URL is dead.
         """
-        if self._public is None or self._credentials is None:
-            raise StorageUnavailable("The storage is not open, or there are no keys to sign with.")
-        query = urlencode({"partNumber": number, "uploadId": upload_id}, quote_via=quote, safe="")
-        url = f"{self._public.meta.endpoint_url}/{settings.s3_bucket}/{quote(key)}?{query}"
-        headers = {"Content-Length": str(size_bytes)} | ({"Content-Type": content_type} if content_type else {})
-        request = AWSRequest(method="PUT", url=url, headers=headers)
-        frozen = self._credentials.get_frozen_credentials()
-        S3SigV4QueryAuth(frozen, "s3", settings.s3_region, expires=expires_seconds).add_auth(request)
-        return str(request.url)
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        headers = {"content-length": str(size_bytes)} | ({"content-type": content_type} if content_type else {})
+        return self._presign("PUT", key, expires_seconds=expires_seconds, query=query, headers=headers)
 
     async def create_multipart(self, key: str, *, content_type: str) -> str:
         """Begin an upload in parts; answers the storage's name for it."""
 
         def call() -> str:
+            if (name := self._begin(key, content_type)) is not None:
+                return name
             answer = self._calls.create_multipart_upload(Bucket=settings.s3_bucket, Key=key, ContentType=content_type)
-            if answer["ResponseMetadata"]["RetryAttempts"]:
-                # What was asked for first may have been begun, too, and only its answer lost.
-                others = self._calls.list_multipart_uploads(Bucket=settings.s3_bucket, Prefix=key).get("Uploads", [])
-                for other in others:
-                    if other["Key"] == key and other["UploadId"] != answer["UploadId"]:
-                        name = other["UploadId"]
-                        self._calls.abort_multipart_upload(Bucket=settings.s3_bucket, Key=key, UploadId=name)
+            # What was asked for first may have been begun, too, and only its answer lost.
+            others = self._calls.list_multipart_uploads(Bucket=settings.s3_bucket, Prefix=key).get("Uploads", [])
+            for other in others:
+                if other["Key"] == key and other["UploadId"] != answer["UploadId"]:
+                    self._calls.abort_multipart_upload(Bucket=settings.s3_bucket, Key=key, UploadId=other["UploadId"])
             return answer["UploadId"]
 
         return await self._run("create_multipart", call, seconds=ANSWER_SECONDS)
+
+    def _begin(self, key: str, content_type: str) -> str | None:
+        """One try, without what boto3 does around it, which is most of a reservation; None when it did not work."""
+        headers = {"content-type": content_type}
+        url = self._presign("POST", key, query={"uploads": ""}, headers=headers, expires_seconds=60, internal=True)
+        try:
+            answer = self._send("POST", url, headers)
+        except HTTPClientError:
+            return None
+        found = _UPLOAD_ID.search(answer.text) if answer.status_code == 200 else None
+        return unescape(found[1]) if found else None
 
     async def list_parts(self, key: str, upload_id: str) -> list[Part]:
         """The parts that have arrived, in order. Raises NoSuchMultipart."""

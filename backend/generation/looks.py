@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import ffmpeg
-from PIL import Image
 
 from backend.config import settings
 from backend.generation.models import Kind
@@ -130,6 +129,8 @@ def _orientation(path: Path) -> int:
     """As the camera noted it: 1, upright, where it did not. Only the head is read."""
     if _format_of(path) != "jpeg_pipe":
         return 1
+    from PIL import Image  # only who looks at pictures holds it
+
     try:
         with Image.open(path, formats=["JPEG"]) as picture:
             return int(picture.getexif().get(_ORIENTATION_TAG, 1))
@@ -138,6 +139,8 @@ def _orientation(path: Path) -> int:
 
 
 def _size(path: Path) -> tuple[int, int]:
+    from PIL import Image
+
     try:
         with Image.open(path, formats=["JPEG"]) as picture:
             return picture.size

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.config import settings
@@ -44,9 +45,9 @@ async def left(session: AsyncSession, *, user_id: uuid.UUID) -> Left:
         Generation.starts[func.array_upper(Generation.starts, 1)] > func.now() - HOUR,
     )
     at = theirs.subquery().c.at
-    times = list(await session.scalars(select(at).where(at > func.now() - HOUR).order_by(at)))
-    now = await session.scalar(select(func.now()))
-    assert now is not None
+    recent = select(func.array_agg(aggregate_order_by(at, at))).where(at > func.now() - HOUR).scalar_subquery()
+    found, now = (await session.execute(select(recent, func.now()))).one()
+    times: list[datetime] = found or []
     limit = settings.generations_per_hour or None
     if limit is None:
         return Left(None, len(times), None, None, now)

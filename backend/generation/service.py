@@ -52,8 +52,18 @@ async def begin(
     if chosen is None:
         raise ValidationFailed(fields={"provider": f"There is no provider of this name that makes {kind}s here"})
     await bytes_quota.reserve(session, project_id=project_id, size_bytes=1)
+    generation_id = uuid.uuid4()
+    job = await jobs.start(
+        session,
+        kind=job_kind(chosen),
+        project_id=project_id,
+        owner_id=owner_id,
+        args={"generation_id": str(generation_id)},
+        priority=priority,
+    )
     generation = Generation(
-        id=uuid.uuid4(),
+        id=generation_id,
+        job_id=job.id,
         project_id=project_id,
         owner_id=owner_id,
         door=door,
@@ -64,16 +74,6 @@ async def begin(
         **more,
     )
     session.add(generation)
-    await session.flush()
-    job = await jobs.start(
-        session,
-        kind=job_kind(chosen),
-        project_id=project_id,
-        owner_id=owner_id,
-        args={"generation_id": str(generation.id)},
-        priority=priority,
-    )
-    generation.job_id = job.id
     await session.flush()
     log.info("generation.started", generation_id=str(generation.id), job_id=str(job.id), kind=kind, door=door)
     return generation, job

@@ -8,7 +8,7 @@ from typing import Any
 from sse_starlette import ServerSentEvent
 
 from backend.core import events
-from backend.core.db import transaction
+from backend.core.db import autocommit
 from backend.core.readings import Readings, patiently
 from backend.jobs import progress, queries
 from backend.jobs.models import JobState
@@ -31,7 +31,7 @@ async def read_state(job_id: uuid.UUID) -> State | None:
 
 
 async def _read_states(job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, State]:
-    async with transaction() as session:
+    async with autocommit() as session:
         jobs = await queries.find_jobs(session, job_ids)
         shown = await queries.public_many(session, jobs)
     states = await progress.freshen([progress.state_of(job, out) for job, out in zip(jobs, shown, strict=True)])

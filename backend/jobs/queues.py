@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import func, literal, select, union_all
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,6 +13,11 @@ from backend.jobs.models import QueueState
 from backend.jobs.schemas import WaitingFor
 
 log = structlog.get_logger(__name__)
+
+_OBSTACLES = union_all(
+    select(QueueState.name, literal(True)).where(QueueState.paused_at.is_not(None)),
+    select(workers.SERVED.c.queue, literal(False)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,11 @@ async def list_queues(session: AsyncSession) -> Sequence[QueueState]:
 
 async def obstacles(session: AsyncSession) -> Obstacles:
     """What keeps queues from giving out jobs now, by what workers said last."""
-    rows = await session.scalars(select(QueueState.name).where(QueueState.paused_at.is_not(None)))
-    return Obstacles(frozenset(rows), await workers.served(session))
+    rows = (await session.execute(_OBSTACLES)).all()
+    return Obstacles(
+        paused=frozenset(name for name, is_paused in rows if is_paused),
+        served=frozenset(name for name, is_paused in rows if not is_paused),
+    )
 
 
 async def _set(session: AsyncSession, name: str, *, paused: bool, by: str | None) -> QueueState:

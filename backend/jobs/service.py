@@ -41,6 +41,13 @@ __all__ = [
 
 log = structlog.get_logger(__name__)
 
+_NOW = func.now()
+_INSERT = (
+    insert(Job)
+    .on_conflict_do_nothing(index_elements=["dedupe_key"], index_where=text("state IN ('queued', 'running')"))
+    .returning(Job)
+)
+
 
 async def start(
     session: AsyncSession,
@@ -69,25 +76,20 @@ async def start(
     if parent_id is not None:
         await _hold_parent(session, parent_id)
     await session.flush()  # a video added by the caller has to be there for the foreign key
-    statement = (
-        insert(Job)
-        .values(
-            kind=kind,
-            queue=task.queue,
-            max_attempts=task.max_attempts,
-            project_id=project_id,
-            owner_id=owner_id,
-            video_id=video_id,
-            parent_id=parent_id,
-            required=required,
-            args=args or {},
-            priority=priority,
-            run_at=run_at if run_at is not None else moves.in_seconds(delay_seconds or 0),
-            dedupe_key=dedupe_key,
-            request_id=_request_id(),
-        )
-        .on_conflict_do_nothing(index_elements=["dedupe_key"], index_where=text("state IN ('queued', 'running')"))
-        .returning(Job)
+    statement = _INSERT.values(
+        kind=kind,
+        queue=task.queue,
+        max_attempts=task.max_attempts,
+        project_id=project_id,
+        owner_id=owner_id,
+        video_id=video_id,
+        parent_id=parent_id,
+        required=required,
+        args=args or {},
+        priority=priority,
+        run_at=run_at if run_at is not None else moves.in_seconds(delay_seconds) if delay_seconds else _NOW,
+        dedupe_key=dedupe_key,
+        request_id=_request_id(),
     )
     while True:
         job = (await session.scalars(statement.values(id=uuid.uuid4()))).one_or_none()

@@ -9,13 +9,14 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 import structlog
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.core.db import transaction
+from backend.core.db import autocommit, transaction
 from backend.jobs import families, leases
-from backend.jobs.neighbours import disown
+from backend.jobs.neighbours import disown, is_gone
 from backend.jobs.running import Runner
-from backend.jobs.workers import mark_lost
+from backend.jobs.workers import ALIVE_SECONDS, mark_lost
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +30,17 @@ AT_ONCE = 50
 
 _later: dict[uuid.UUID, float] = {}
 
+# An idle worker sees here that nothing is to be mended, and asks no more: the workers that may be gone, and whether a
+# lease is over.
+_GLANCE = text(
+    """
+    SELECT ARRAY(SELECT DISTINCT worker FROM jobs WHERE state = 'running' AND worker IS NOT NULL UNION
+            SELECT name FROM workers
+            WHERE stopped_at IS NULL AND last_seen_at > now() - make_interval(secs => :alive)) AS names,
+        EXISTS (SELECT FROM jobs WHERE state = 'running' AND lease_until < now()) AS expired
+    """
+)
+
 
 async def sweep(runner: Runner) -> None:
     """Rescue jobs of lost workers, and fill free slots with due jobs no bell announced, until the runner closes."""
@@ -36,11 +48,15 @@ async def sweep(runner: Runner) -> None:
 
     async def once() -> None:
         nonlocal settle_at
-        async with transaction() as session:
-            await disown(session)
-            await mark_lost(session)
+        async with autocommit() as session:
+            names, expired = (await session.execute(_GLANCE, {"alive": ALIVE_SECONDS})).one()
             await runner.look_for_suspects(session)
-        await reap()
+        if gone := any(is_gone(name) for name in names):
+            async with transaction() as session:
+                await disown(session)
+                await mark_lost(session)
+        if gone or expired:
+            await reap()
         if time.monotonic() >= settle_at:
             settle_at = time.monotonic() + SETTLE_SECONDS
             await settle()

@@ -27,6 +27,16 @@ log = structlog.get_logger(__name__)
 BEAT_SECONDS = 5.0
 #: A worker not heard of for this long is lost.
 ALIVE_SECONDS = 3 * BEAT_SECONDS
+#: The queues that living workers listen to.
+SERVED = (
+    select(func.unnest(WorkerRow.queues).label("queue"))
+    .where(
+        WorkerRow.last_seen_at > func.now() - timedelta(seconds=ALIVE_SECONDS),
+        WorkerRow.stopped_at.is_(None),
+    )
+    .distinct()
+    .subquery("served")
+)
 LISTED = timedelta(days=1)
 KEPT = timedelta(days=7)
 
@@ -73,9 +83,7 @@ async def list_workers(session: AsyncSession) -> list[Worker]:
 
 async def served(session: AsyncSession) -> frozenset[str]:
     """The queues that living workers listen to."""
-    seen = WorkerRow.last_seen_at > func.now() - timedelta(seconds=ALIVE_SECONDS)
-    rows = await session.scalars(select(WorkerRow.queues).where(seen, WorkerRow.stopped_at.is_(None)))
-    return frozenset(queue for queues in rows for queue in queues)
+    return frozenset(await session.scalars(select(SERVED.c.queue)))
 
 
 async def mark_lost(session: AsyncSession) -> None:

@@ -6,25 +6,25 @@ A row is loaded through `visible` or `get_visible`, so what one may not see cann
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import Depends, Request
-from sqlalchemy import Select, select
+from sqlalchemy import Select, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.accounts import access as accounts_access
 from backend.accounts.access import ask_to_sign_in
 from backend.accounts.models import User
-from backend.accounts.sessions import Identity, Via, authenticate, still_live
+from backend.accounts.sessions import Identity, Question, Sign, Via, recognise, sign_of, still_live
 from backend.core import openapi
-from backend.core.db import Base, transaction
+from backend.core.db import Base, autocommit
 from backend.core.errors import Forbidden, NotFound, Unauthenticated
 from backend.orgs import credentials
 from backend.orgs.credentials import KeyInUse, KeyRefused
 from backend.orgs.models import Project
 from backend.orgs.roles import OF_SCOPE, PERMISSIONS, Permission, Role
-from backend.orgs.standings import Named, Standing, load_standing, standings_of
+from backend.orgs.standings import Named, Standing, load_standing, memberships, standings_of
 
 __all__ = [
     "Actor",
@@ -132,16 +132,16 @@ class Actor(Identity):
 
 @openapi.proved_by(*openapi.ANYBODY)
 async def _current(request: Request) -> Actor:
-    # A transaction of its own: it is over before the route starts, and a stream holds none.
-    async with transaction() as session:
+    # A connection of its own: it is given back before the route starts, and a stream holds none.
+    async with autocommit() as session:
         key = credentials.sent_with(request)
         if key is not None:
             actor = await _actor_of_key(session, key)
         else:
-            identity = await authenticate(session, request)
-            if identity is None:
+            sign = sign_of(request)
+            if sign is None:
                 raise Unauthenticated
-            actor = await load_actor(session, identity)
+            actor = await _actor_of_sign(session, sign)
     request.state.actor = actor
     return actor
 
@@ -255,6 +255,24 @@ async def reload(session: AsyncSession, proofs: Sequence[Proof]) -> dict[Proof, 
         if actor is not None:
             actors[proof] = actor
     return actors
+
+
+async def _actor_of_sign(session: AsyncSession, sign: Sign) -> Actor:
+    # Who it is and what they are where, at once: each request asks.
+    rows = (await session.execute(_with_memberships(sign.question), sign.sent)).all()
+    identity = await recognise(session, sign.via, rows[0][:5] if rows else None)
+    standing = Standing()
+    for row in rows:
+        if row.user_id is not None:
+            standing.note(row)
+    return _as_person(identity, standing)
+
+
+@cache
+def _with_memberships(question: Question) -> Select[Any]:
+    theirs = memberships(User.id).lateral("memberships")
+    joined: Select[Any] = question.join(theirs, true(), isouter=True).add_columns(*theirs.c)
+    return joined
 
 
 async def _actor_of_key(session: AsyncSession, text: str) -> Actor:

@@ -85,6 +85,8 @@ async def recognise(session: AsyncSession, text: str) -> tuple[User, KeyInUse]:
 
 async def still_good(session: AsyncSession, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, KeyInUse]:
     """Those of these keys, recognised before, that have neither expired nor been revoked since."""
+    if not ids:
+        return {}
     found = await session.scalars(select(ApiKey).where(ApiKey.id.in_(ids), good()))
     return {key.id: KeyInUse.of(key) for key in found}
 

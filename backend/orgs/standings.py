@@ -3,9 +3,25 @@
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import and_, cast, false, func, null, select, union_all
+from sqlalchemy import (
+    ARRAY,
+    CompoundSelect,
+    Row,
+    SQLColumnExpression,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    false,
+    func,
+    null,
+    select,
+    union_all,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -37,6 +53,19 @@ class Standing:
     org_features: dict[uuid.UUID, frozenset[str]] = field(default_factory=dict)
     names: dict[uuid.UUID, Named] = field(default_factory=dict)
 
+    def note(self, row: Row[Any]) -> None:
+        """Add what a row of `memberships` says."""
+        role = Role(row.role)
+        if row.project_id is not None:
+            self.roles[row.project_id] = higher(self.roles.get(row.project_id), role)
+            name = called(row.project_name, row.owner)
+            self.names[row.project_id] = Named(name, row.organization_name, bool(row.mine))
+        if row.own:
+            self.personal = row.project_id
+        if row.organization_id is not None:
+            self.org_roles[row.organization_id] = role
+            self.org_features[row.organization_id] = frozenset(row.features)
+
     def may_grant(
         self, role: Role, *, project_id: uuid.UUID | None = None, organization_id: uuid.UUID | None = None
     ) -> bool:
@@ -54,6 +83,19 @@ async def load_standing(session: AsyncSession, user_id: uuid.UUID) -> Standing:
 async def standings_of(session: AsyncSession, user_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, Standing]:
     """What these people are where, in one query."""
     ids = list(user_ids)
+    standings = {user_id: Standing() for user_id in ids}
+    for row in await session.execute(_of_many(), {"user_ids": ids}):
+        standings[row.user_id].note(row)
+    return standings
+
+
+@cache
+def _of_many() -> CompoundSelect[Any]:
+    return memberships(any_(bindparam("user_ids", type_=ARRAY(Uuid))))
+
+
+def memberships(theirs: SQLColumnExpression[Any]) -> CompoundSelect[Any]:
+    """What people have by their memberships, a row for each; to be made once, for each request asks it."""
     there = Project.deleted_at.is_(None)
     owner = aliased(User)
     of_another = and_(Project.personal, owner.id == Project.owner_id, owner.id != ProjectMember.user_id)
@@ -73,7 +115,8 @@ async def standings_of(session: AsyncSession, user_ids: Iterable[uuid.UUID]) -> 
         .join(Project, Project.id == ProjectMember.project_id)
         .outerjoin(Organization, Organization.id == Project.organization_id)
         .outerjoin(owner, of_another)
-        .where(ProjectMember.user_id.in_(ids), there)
+        .where(ProjectMember.user_id == theirs, there)
+        .correlate(User)
     )
     through = (
         select(
@@ -90,18 +133,7 @@ async def standings_of(session: AsyncSession, user_ids: Iterable[uuid.UUID]) -> 
         )
         .join(Organization, Organization.id == OrgMember.organization_id)
         .outerjoin(Project, and_(Project.organization_id == OrgMember.organization_id, there))
-        .where(OrgMember.user_id.in_(ids))
+        .where(OrgMember.user_id == theirs)
+        .correlate(User)
     )
-    standings = {user_id: Standing() for user_id in ids}
-    for row in await session.execute(union_all(direct, through)):
-        standing, role = standings[row.user_id], Role(row.role)
-        if row.project_id is not None:
-            standing.roles[row.project_id] = higher(standing.roles.get(row.project_id), role)
-            name = called(row.project_name, row.owner)
-            standing.names[row.project_id] = Named(name, row.organization_name, bool(row.mine))
-        if row.own:
-            standing.personal = row.project_id
-        if row.organization_id is not None:
-            standing.org_roles[row.organization_id] = role
-            standing.org_features[row.organization_id] = frozenset(row.features)
-    return standings
+    return union_all(direct, through)

@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from backend.core.db import transaction
+from backend.core.db import autocommit
 from backend.core.events import Closed
 from backend.core.readings import Readings, patiently
 from backend.orgs.access import Actor, Proof, reload
@@ -14,7 +14,7 @@ LOOK_SECONDS = 2.0
 
 
 async def _read(proofs: Sequence[Proof]) -> dict[Proof, Actor]:
-    async with transaction() as session:
+    async with autocommit() as session:
         return await reload(session, proofs)
 
 

@@ -4,12 +4,13 @@ import uuid
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response, status
+from pydantic_core import to_json
 
-from backend.core.db import SessionDep
+from backend.core.db import SessionDep, autocommit
 from backend.core.errors import Unauthenticated
 from backend.core.web import errors, redirect, wants_html
 from backend.orgs.access import Actor, CurrentActor, OptionalActor, Permission
-from backend.videos import moving, playback, service, verification
+from backend.videos import listing, moving, playback, service, verification
 from backend.videos.ladder import PLAYLIST_TYPE
 from backend.videos.schemas import ConfirmIn, PlaybackOut, VideoListOut, VideoMove, VideoOut, VideoPatch
 from backend.videos.search import VideoQuery
@@ -29,22 +30,26 @@ async def confirm_upload(body: ConfirmIn, actor: Actor) -> tuple[VideoOut, bool]
     return await service.public(confirmed.video), confirmed.created
 
 
-@router.get("/api/videos", responses=errors(400, 401, 422, 503), summary="List videos")
-async def list_videos(query: Annotated[VideoQuery, Query()], actor: CurrentActor, session: SessionDep) -> VideoListOut:
-    """A page of the videos one can see. `page` counts from 1; `cursor` continues at any depth at the same speed."""
-    page = await service.list_videos(session, actor=actor, query=query)
-    return await service.public_page(page)
+@router.get("/api/videos", response_model=VideoListOut, responses=errors(400, 401, 422, 503), summary="List videos")
+async def list_videos(query: Annotated[VideoQuery, Query()], actor: CurrentActor) -> Response:
+    """A page of the videos one can see. `page` counts from 1; `cursor` continues at any depth at the same speed.
+
+    `total` is exact but for words that very many have: then it is about right. By `source` it is counted up to 1,000.
+    """
+    async with autocommit() as session:
+        page = await listing.list_videos(session, actor=actor, query=query)
+    return Response(to_json(service.public_page(page)), media_type="application/json")
 
 
 @router.get("/videos", response_model=VideoListOut, responses=errors(400, 401, 422, 503), summary="List videos")
 async def list_videos_at_page(
-    request: Request, query: Annotated[VideoQuery, Query()], actor: OptionalActor, session: SessionDep
-) -> VideoListOut | Response:
+    request: Request, query: Annotated[VideoQuery, Query()], actor: OptionalActor
+) -> Response:
     if wants_html(request):
         return redirect(request, "/dashboard")
     if actor is None:
         raise Unauthenticated
-    return await list_videos(query, actor, session)
+    return await list_videos(query, actor)
 
 
 @router.get("/api/videos/{video_id}", responses=errors(401, 404, 422, 503), summary="One video")

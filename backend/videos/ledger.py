@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import structlog
 from sqlalchemy import ColumnElement, DateTime, Select, case, delete, func, literal, select, text, update
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.db import transaction
@@ -33,6 +33,7 @@ __all__ = [
     "keys_of_video",
     "move",
     "record",
+    "recording",
     "remove_buried",
 ]
 
@@ -84,16 +85,15 @@ async def record(
 
     `writable_seconds`: how long an address that is about to be signed lets others write it.
     """
-    values = {
-        "key": key,
-        "kind": kind,
-        "project_id": project_id,
-        "video_id": video_id,
-        "writable_until": func.now() + timedelta(seconds=writable_seconds) if writable_seconds else None,
-    }
+    until = func.now() + timedelta(seconds=writable_seconds) if writable_seconds else None
+    await session.execute(recording(key=key, kind=kind, project_id=project_id, video_id=video_id, writable_until=until))
+
+
+def recording(**values: object) -> Insert:
+    """The same as a statement, which may be part of another; `writable_until` is of the database's clock."""
     row = insert(StoredObject).values(values)
     later = func.greatest(StoredObject.writable_until, row.excluded.writable_until)
-    await session.execute(row.on_conflict_do_update(index_elements=["key"], set_={"writable_until": later}))
+    return row.on_conflict_do_update(index_elements=["key"], set_={"writable_until": later})
 
 
 async def bury(session: AsyncSession, keys: Sequence[str]) -> None:

@@ -91,6 +91,11 @@ class LibraryQuery(BaseModel):
         return self.order or ("asc" if self.sort == "title" else "desc")
 
     @property
+    def newest(self) -> bool:
+        """Whether it begins with the newest of all."""
+        return not self.filtered and self.page == 1 and (self.sort, self.direction) == ("created_at", "desc")
+
+    @property
     def filtered(self) -> bool:
         return bool(self.q or self.status)
 

@@ -18,7 +18,16 @@ import httpx
 
 from backend.videos.boxes import fragmented_duration, fragmented_index
 from backend.videos.media_info import ABSURD_DURATION_SECONDS, Limits, MediaError, MediaInfo, check_duration, describe
-from backend.videos.media_tools import command, input_words, reading, run_media_tool, storage_trouble, too_slow, why
+from backend.videos.media_tools import (
+    QUICK_LOOK,
+    command,
+    input_words,
+    reading,
+    run_media_tool,
+    storage_trouble,
+    too_slow,
+    why,
+)
 from backend.videos.poster import poster
 from backend.videos.sandbox import ToolOutput
 
@@ -37,6 +46,10 @@ _FIELDS = (
 )
 # Packets tell whether they are encrypted, so some of each track are looked at.
 _FEW_PACKETS = "%+#8"
+# What is looked at first, ffprobe's own measure; a transport stream has no head, and is always looked at to the limit.
+_SHORT_LOOK = {"probesize": 5_000_000, "analyzeduration": 5_000_000}
+# Of these ffmpeg looks at the end, or at tables in between, before it reads the first picture.
+_WITHOUT_HEAD = ("avi", "mpegts")
 _MEASURED = re.compile(rb"out_time_us=(\d+)")
 
 
@@ -69,12 +82,17 @@ async def probe(
 
 @dataclass(frozen=True)
 class _Start:
-    """What a few bytes tell: the EBML document type, and of a fragmented MP4 how long it is (None: not found)."""
+    """What a few bytes tell: the EBML document type, and of a fragmented MP4 how long it is (None: not found).
+
+    The tables of an AVI lie far from each other, and ffmpeg visits all before it tells anything: `avi` is read from its
+    start instead, as long as that is enough.
+    """
 
     size_bytes: int | None
     doctype: str | None
     fragmented: bool = False
     duration: float | None = None
+    avi: bool = False
 
 
 async def _look(source: str) -> _Start:
@@ -97,7 +115,7 @@ async def _look_into(file: "_LocalBytes | _RemoteBytes") -> _Start:
 
     index = await fragmented_index(read)
     if index is None:
-        return _Start(file.size_bytes, _doctype(head))
+        return _Start(file.size_bytes, _doctype(head), avi=head[:4] == b"RIFF" and head[8:12] == b"AVI ")
     duration = await fragmented_duration(read, index, file.size_bytes) if file.size_bytes else None
     return _Start(file.size_bytes, None, True, duration if 0 < (duration or 0) < ABSURD_DURATION_SECONDS else None)
 
@@ -166,13 +184,10 @@ def _doctype(head: bytes) -> str | None:
 
 
 async def _report(source: str, limits: Limits, timeout_seconds: float, start: _Start) -> MediaInfo:
-    words = ["-read_intervals", _FEW_PACKETS, *input_words(source, limits, sequential=start.fragmented)]
-    look = ["ffprobe", "-v", "warning", "-of", "json", "-show_entries", _FIELDS, *words]
-    output = await run_media_tool(look, timeout_seconds)
-    try:
-        report = json.loads(output.stdout)
-    except ValueError:
-        report = {}
+    words = input_words(source, limits, sequential=start.fragmented or start.avi, **_SHORT_LOOK)
+    report, output = await _ask(words, timeout_seconds)
+    if output.returncode == 0 and not _is_whole(report, timed=start.avi):
+        report, output = await _ask(input_words(source, limits, sequential=start.fragmented), timeout_seconds)
     if output.returncode != 0 or not report.get("streams"):
         raise why(output, "The file is damaged or incomplete, or is not a video.")
     try:
@@ -189,12 +204,33 @@ async def _report(source: str, limits: Limits, timeout_seconds: float, start: _S
     return info
 
 
+async def _ask(words: list[str], timeout_seconds: float) -> tuple[dict[str, Any], ToolOutput]:
+    look = ["ffprobe", "-v", "warning", "-of", "json", "-show_entries", _FIELDS, "-read_intervals", _FEW_PACKETS]
+    output = await run_media_tool([*look, *words], timeout_seconds)
+    try:
+        return json.loads(output.stdout), output
+    except ValueError:
+        return {}, output
+
+
+def _is_whole(report: dict[str, Any], *, timed: bool) -> bool:
+    """Whether of each track is known what it takes to decode it; when `timed`, also how long the file is."""
+    needed = {"video": "width", "audio": "channels"}
+    streams = report.get("streams") or []
+    if timed and not (report.get("format") or {}).get("duration"):
+        return False
+    return bool(streams) and all(stream.get(needed.get(stream.get("codec_type"), "index")) for stream in streams)
+
+
 async def _decode_a_frame(source: str, info: MediaInfo, limits: Limits, timeout_seconds: float) -> None:
     """A file may look healthy and decode to nothing; errors beside a frame that decodes are forgiven."""
     options = {"vf": "scale=16:16", "frames:v": 1, "f": "framecrc"}
-    output = await _read_video(source, info, limits, timeout_seconds, options)
-    if not any(line and not line.startswith(b"#") for line in output.stdout.splitlines()):
-        raise why(output, "The file is damaged: no picture of it can be read.")
+    from_start = info.container in _WITHOUT_HEAD and not source.startswith("file:")
+    for look in (QUICK_LOOK | ({"seekable": 0} if from_start else {}), {}):
+        output = await _read_video(source, info, limits, timeout_seconds, options, **look)
+        if any(line and not line.startswith(b"#") for line in output.stdout.splitlines()):
+            return
+    raise why(output, "The file is damaged: no picture of it can be read.")
 
 
 async def _measure(source: str, info: MediaInfo, limits: Limits, timeout_seconds: float) -> float | None:
@@ -210,7 +246,7 @@ async def _measure(source: str, info: MediaInfo, limits: Limits, timeout_seconds
 
 
 async def _read_video(
-    source: str, info: MediaInfo, limits: Limits, timeout_seconds: float, options: dict[str, Any]
+    source: str, info: MediaInfo, limits: Limits, timeout_seconds: float, options: dict[str, Any], **look: Any
 ) -> ToolOutput:
-    pictures = reading(source, info, limits)[str(info.video_stream)]
+    pictures = reading(source, info, limits, **look)[str(info.video_stream)]
     return await run_media_tool(command(ffmpeg.output(pictures, "pipe:1", threads=1, **options)), timeout_seconds)

@@ -20,6 +20,9 @@ _QUIET = ("-nostdin", "-hide_banner", "-v", "warning")
 #: next one, which is seconds and megabytes away.
 AT_ONCE = "setpts=PTS-STARTPTS"
 
+#: The file was probed before: what its tracks are, and how long, need not be found out at length for each picture.
+QUICK_LOOK: dict[str, Any] = {"probesize": 500_000, "analyzeduration": 1, "skip_estimate_duration_from_pts": 1}
+
 #: What ffmpeg says when the server, not the file, is the trouble; 404 and 416 are answers about the object.
 _STORAGE_TROUBLE = re.compile(
     r"HTTP error (?:40[0-3]|408|429|5\d\d)|Server returned (?:40[013]|5XX)|Stream ends prematurely|Failed to resolve"
@@ -55,9 +58,9 @@ def input_options(source: str, limits: Limits, *, sequential: bool = False) -> d
     return options
 
 
-def input_words(source: str, limits: Limits, *, sequential: bool = False) -> list[str]:
-    """The same and the source, as words for ffprobe."""
-    every = input_options(source, limits, sequential=sequential)
+def input_words(source: str, limits: Limits, *, sequential: bool = False, **options: Any) -> list[str]:
+    """The same and the source, as words for ffprobe; `options` count instead of ours."""
+    every = input_options(source, limits, sequential=sequential) | options
     return [*(word for name, value in every.items() for word in (f"-{name}", str(value))), "-i", source]
 
 

@@ -103,9 +103,12 @@ class Upload(Identified, Timestamped, Base):
 
 
 # Words are split at everything that is not a letter or digit, so that "my-file_01.mp4" is found by "file" and "01".
+# Each begins with a mark of its project: in the index a project's words stand beside each other, and to look for one
+# costs what is found there, however often all others have it.
+PROJECT_MARK = "'p' || left({}::text, 8)"
 SEARCH_EXPRESSION = (
-    "to_tsvector('simple'::regconfig, regexp_replace(lower(title || ' ' || filename || ' ' || description), "
-    "'[^[:alnum:]]+', ' ', 'g'))"
+    "to_tsvector('simple'::regconfig, replace(' ' || btrim(regexp_replace(lower(title || ' ' || filename || ' ' || "
+    f"description), '[^[:alnum:]]+', ' ', 'g')), ' ', ' ' || {PROJECT_MARK.format('project_id')}))"
 )
 
 
@@ -139,7 +142,8 @@ class Video(Identified, Timestamped, Base):
             postgresql_where="deleted_at IS NULL",
         ),
         Index("ix_videos_size", "project_id", "size_bytes", "id", postgresql_where="deleted_at IS NULL"),
-        Index("ix_videos_search", "search", postgresql_using="gin"),
+        # What was written last is looked through one by one, until it is put in order: kept short.
+        Index("ix_videos_search", "search", postgresql_using="gin", postgresql_with={"gin_pending_list_limit": 256}),
     )
 
     project_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))

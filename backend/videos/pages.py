@@ -3,17 +3,19 @@
 import json
 import math
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Form, Header, Query, Request, Response
 from pydantic import ValidationError
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 from sse_starlette import EventSourceResponse
 
 from backend.accounts.access import ask_to_sign_in
 from backend.config import settings
 from backend.core import web
-from backend.core.db import SessionDep, transaction
+from backend.core.db import SessionDep, autocommit, transaction
 from backend.core.errors import Unauthenticated, ValidationFailed
 from backend.core.events import event_stream, in_turn
 from backend.core.forms import checked, read_form
@@ -27,7 +29,7 @@ from backend.orgs.chosen import choose, chosen_project
 from backend.orgs.pages import contents
 from backend.orgs.streams import Follower
 from backend.orgs.words import counted
-from backend.videos import moving, quota, service, words
+from backend.videos import listing, moving, quota, service, words
 from backend.videos.history import history
 from backend.videos.library import PAGE_SIZE, LibraryQuery
 from backend.videos.live import library_events, video_events
@@ -48,11 +50,12 @@ MOST_FOLLOWED = 100
 
 web.templates().filters["activity"] = words.activity
 web.templates().globals["upload_types"] = ALLOWED_TYPES
+web.templates().globals["most_counted"] = listing.MOST_COUNTED
 
 
 async def count_videos(session: AsyncSession, actor: Actor, project_id: uuid.UUID) -> str:
     """What goes with a project."""
-    there = await service.stats(session, actor=actor.within(project_id))
+    there = await listing.stats(session, actor=actor.within(project_id))
     return f"{counted(there.total, 'video')} ({filesize(there.size_bytes)})" if there.total else ""
 
 
@@ -72,7 +75,6 @@ async def home(request: Request) -> Response:
 async def library(
     request: Request,
     actor: PageActor,
-    session: SessionDep,
     query: Annotated[LibraryQuery, Depends(lenient(LibraryQuery))],
 ) -> Response:
     """Numbers, what is in work, and the videos as the address asks for them; htmx gets the list alone.
@@ -87,24 +89,28 @@ async def library(
         if query.project is None and (last := chosen_project(request, actor)) is not None:
             return redirect(request, query.url(project=last))
     seen = actor if query.project is None else actor.within(query.project)
-    context = await _now(session, seen, query)
-    page = await _page(session, seen, query)
-    if not page.items and page.total:  # the page's last video was deleted: show what is now the last page
-        query = query.model_copy(update={"page": page.total_pages})
+    async with autocommit() as session:
         page = await _page(session, seen, query)
+        if not page.items and page.total:  # the page's last video was deleted: show what is now the last page
+            query = query.model_copy(update={"page": page.total_pages})
+            page = await _page(session, seen, query)
+        context = await _now(session, seen, query, newest=page.items if query.newest else None)
     template = "videos/_library.html" if is_htmx(request) else "videos/index.html"
-    shown = await service.public_page(page)
-    response = render(request, template, page="library", query=query, library=shown, uploads=_uploads(seen), **context)
+    shown = service.public_page(page)
+    context |= {"library": shown, "exact": page.exact, "uploads": _uploads(seen)}
+    response = render(request, template, page="library", query=query, **context)
     if query.project is not None and not is_htmx(request):
         choose(response, query.project)
     return response
 
 
 @router.get("/dashboard/now", include_in_schema=False)
-async def now(request: Request, actor: PageActor, session: SessionDep, project: uuid.UUID | None = None) -> Response:
+async def now(request: Request, actor: PageActor, project: uuid.UUID | None = None) -> Response:
     """The part of the library that changes by itself."""
     seen = actor if project is None else actor.within(project)
-    return render(request, "videos/_now.html", **await _now(session, seen, LibraryQuery()))
+    async with autocommit() as session:
+        context = await _now(session, seen, LibraryQuery())
+    return render(request, "videos/_now.html", **context)
 
 
 @router.get("/dashboard/live", include_in_schema=False, dependencies=[in_turn])
@@ -130,21 +136,24 @@ def _uploads(actor: Actor) -> bool:
     return bool(actor.projects(Permission.EDIT))
 
 
-async def _now(session: AsyncSession, actor: Actor, query: LibraryQuery) -> dict[str, Any]:
+async def _now(
+    session: AsyncSession, actor: Actor, query: LibraryQuery, *, newest: Sequence[Row[Any]] | None = None
+) -> dict[str, Any]:
     state = await look(session, actor=actor)
-    recent = await service.list_videos(session, actor=actor, query=VideoQuery(limit=RECENT_SHOWN))
+    if newest is None:
+        newest = (await listing.list_videos(session, actor=actor, query=VideoQuery(limit=RECENT_SHOWN))).items
     return {
         "seen": state.mark,
-        "stats": await service.stats(session, actor=actor),
+        "stats": await listing.stats(session, actor=actor),
         "usage": await quota.usage_for(session, actor=actor) if settings.user_quota_mb else None,
-        "recent": recent.items,
+        "recent": newest[:RECENT_SHOWN],
         "work": state.work[:WORK_SHOWN],
         "work_total": len(state.work),
         "chips": query.chips(state.counts),
     }
 
 
-async def _page(session: AsyncSession, actor: Actor, query: LibraryQuery) -> service.VideoPage:
+async def _page(session: AsyncSession, actor: Actor, query: LibraryQuery) -> listing.VideoPage:
     wanted = VideoQuery(
         q=query.q,
         status=VideoStatus(query.status) if query.status else None,
@@ -153,7 +162,7 @@ async def _page(session: AsyncSession, actor: Actor, query: LibraryQuery) -> ser
         page=query.page,
         limit=PAGE_SIZE,
     )
-    return await service.list_videos(session, actor=actor, query=wanted)
+    return await listing.list_videos(session, actor=actor, query=wanted)
 
 
 # --- one video -------------------------------------------------------------------------------------------------------

@@ -3,13 +3,14 @@
 The type that is sent is ours to choose, whatever the sender of a file said it was.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.config import settings
@@ -19,6 +20,7 @@ from backend.videos import ladder
 from backend.videos.models import Video
 from backend.videos.preview import Sheet, track
 
+_POSTER = "image/jpeg"
 #: What is sent for an original, by its container; MOV is told apart from MP4 by little, and not every browser knows it.
 _TYPES = {"mp4": "video/mp4", "mov": "video/mp4", "webm": "video/webm"}
 
@@ -62,7 +64,16 @@ async def playback_url(video: Video, *, download: bool = False) -> Playback:
 
 async def poster_url(video: Video) -> str | None:
     """Where the poster's JPEG is, or None while there is none."""
-    return await _address(video.poster_key, "image/jpeg") if video.poster_key is not None else None
+    return await _address(video.poster_key, _POSTER) if video.poster_key is not None else None
+
+
+def poster_urls(rows: Iterable[Row[Any]]) -> dict[str, str]:
+    """Where the posters of a list are, by their keys."""
+    keys = [row.poster_key for row in rows if row.poster_key is not None]
+    if settings.cdn_base_url:
+        return {key: _cdn_url(settings.cdn_base_url, key) for key in keys}
+    seconds = settings.playback_url_expiration
+    return dict(zip(keys, storage.presign_gets(keys, expires_seconds=seconds, content_type=_POSTER), strict=True))
 
 
 async def preview_track(video: Video) -> str:

@@ -8,7 +8,16 @@ from typing import Any
 import ffmpeg
 
 from backend.videos.media_info import Limits, MediaError, MediaInfo
-from backend.videos.media_tools import AT_ONCE, command, reading, run_media_tool, tone_map_filters, too_slow, why
+from backend.videos.media_tools import (
+    AT_ONCE,
+    QUICK_LOOK,
+    command,
+    reading,
+    run_media_tool,
+    tone_map_filters,
+    too_slow,
+    why,
+)
 from backend.videos.sandbox import ToolOutput
 
 SEEK_FRACTION = 0.1
@@ -58,6 +67,7 @@ class _Shot:
         self._width = max(2, min(max_width, info.width))
         self._height = max(2, round(info.height * self._width / info.width))
         self._tone_map = tone_map_filters(info.color_transfer)
+        self._look = QUICK_LOOK
         self._is_mp4 = self._obey_cuts = info.container in ("mp4", "mov")
         duration = info.duration or 0
         self.first = min(duration * SEEK_FRACTION, SEEK_MAX_SECONDS)
@@ -69,6 +79,9 @@ class _Shot:
         Returns its mean luma (16 black, 235 white), or None where no frame could be had.
         """
         luma = await self._take(dest, seek, candidates)
+        if luma is None and self._look:
+            self._look = {}  # something had to be found out at length after all
+            luma = await self._take(dest, seek, candidates)
         if luma is None and self._tone_map:
             # This ffmpeg may lack the filters, or the file's colours may be told wrongly: flat colours beat none.
             tone_map, self._tone_map = self._tone_map, []
@@ -78,7 +91,7 @@ class _Shot:
         return luma
 
     async def _take(self, dest: Path, seek: float, candidates: int) -> float | None:
-        options: dict[str, str | None] = {"ss": f"{seek:.3f}"} if seek else {}
+        options: dict[str, Any] = self._look | ({"ss": f"{seek:.3f}"} if seek else {})
         if candidates == 1:
             options |= {"skip_frame": "nokey", "noaccurate_seek": None}
         filters = [f"thumbnail={candidates}"] if candidates > 1 else [AT_ONCE]
@@ -94,7 +107,7 @@ class _Shot:
         self.failure = output
         return None
 
-    async def _run(self, options: dict[str, str | None], dest: Path, written: dict[str, Any]) -> ToolOutput:
+    async def _run(self, options: dict[str, Any], dest: Path, written: dict[str, Any]) -> ToolOutput:
         def words(**more: str) -> list[str]:
             pictures = reading(self._source, self._info, self._limits, **options, **more)[str(self._info.video_stream)]
             return command(ffmpeg.output(pictures, f"file:{dest}", threads=1, **written))

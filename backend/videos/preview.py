@@ -11,7 +11,16 @@ from typing import Any
 import ffmpeg
 
 from backend.videos.media_info import Limits, MediaError, MediaInfo
-from backend.videos.media_tools import AT_ONCE, command, reading, run_media_tool, tone_map_filters, too_slow, why
+from backend.videos.media_tools import (
+    AT_ONCE,
+    QUICK_LOOK,
+    command,
+    reading,
+    run_media_tool,
+    tone_map_filters,
+    too_slow,
+    why,
+)
 
 #: The longer side of a tile, in pixels.
 TILE_SIDE = 160
@@ -25,9 +34,8 @@ EVERY_FRAME_PIXELS = 4_000_000_000
 #: Larger files are not read through: for each of fewer tiles, the place is looked up.
 READ_THROUGH_BYTES = 256 * 1024 * 1024
 SOUGHT_TILES = 36
-
-#: The file was probed before: what its tracks are need not be found out at length for each tile.
-_QUICK_LOOK = {"probesize": 500_000, "analyzeduration": 1}
+#: A transport stream has no index: a place in it is found by trying, which reads more than the tile itself.
+TRIED_TILES = 24
 
 #: What ffmpeg says of a piece that does not decode; browsers give up there, where it goes on.
 _DAMAGE = re.compile(r"Error while decoding stream|Error submitting packet to decoder|Decoding error")
@@ -54,7 +62,8 @@ def plan_sheet(info: MediaInfo) -> Sheet | None:
     """
     if not info.duration or (info.fragmented and _is_large(info)):
         return None
-    most = SOUGHT_TILES if _is_large(info) else MOST_TILES
+    sought = TRIED_TILES if info.container == "mpegts" else SOUGHT_TILES
+    most = sought if _is_large(info) else MOST_TILES
     count = min(most, max(FEW_TILES, math.ceil(info.duration / SECONDS_EACH)))
     if info.fps:
         count = max(1, min(count, math.floor(info.duration * info.fps)))
@@ -140,7 +149,7 @@ async def _sought(
     strip = dest.with_suffix(".yuv")
     for number in range(sheet.count):
         seek = {"ss": f"{number * sheet.interval:.3f}", "skip_frame": "nokey", "noaccurate_seek": None}
-        pictures = reading(source, info, limits, **seek, **_QUICK_LOOK)[str(info.video_stream)]
+        pictures = reading(source, info, limits, **seek, **QUICK_LOOK)[str(info.video_stream)]
         tile = {"vf": _filters(info, sheet, first=[AT_ONCE]), "frames:v": 1, "f": "rawvideo"}
         output = await run_media_tool(command(ffmpeg.output(pictures, "pipe:1", threads=1, **tile)), timeout_seconds)
         if len(output.stdout) == tile_bytes:

@@ -75,6 +75,11 @@ async def usage_for(session: AsyncSession, *, actor: Actor, organization_id: uui
     return await usage(session, holder=holder or Holder(user_id=actor.user_id))
 
 
+def are_set() -> bool:
+    """Whether anybody has a limit."""
+    return bool(settings.user_quota_mb or settings.organization_quota_mb)
+
+
 async def reserve(
     session: AsyncSession, *, project_id: uuid.UUID, size_bytes: int, without: uuid.UUID | None = None
 ) -> None:
@@ -82,7 +87,7 @@ async def reserve(
 
     Of several at once each waits for the one before it. Raises QuotaExceeded.
     """
-    if not settings.user_quota_mb and not settings.organization_quota_mb:
+    if not are_set():
         return
     holder = await _holder(session, project_id)
     if holder is None or holder.limit_bytes is None:

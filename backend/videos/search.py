@@ -1,11 +1,12 @@
 """What a list of videos can be asked: words, filters and orders."""
 
 import unicodedata
+import uuid
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
-from sqlalchemy import ColumnElement, Select, String, func, literal, literal_column
+from sqlalchemy import ColumnElement, Select, String, Text, cast, func, literal, literal_column
 
 from backend.core.paging import DEFAULT_LIMIT, MAX_LIMIT, MAX_PAGE, Order
 from backend.core.web import Paragraph
@@ -69,23 +70,22 @@ class VideoQuery(BaseModel):
 
 def order_of(query: VideoQuery) -> Order:
     """The order asked for; each has its index."""
+    videos = Video.__table__.c
     match query.sort:
         case "created_at":
-            return Order("created_at", Video.created_at.expression, Video.id.expression, datetime, query.descending)
+            return Order("created_at", videos.created_at, videos.id, datetime, query.descending)
         case "title":
-            return Order("title", func.lower(Video.title), Video.id.expression, str, query.descending)
+            return Order("title", func.lower(videos.title), videos.id, str, query.descending)
         case "duration":
             # A literal, not a parameter: the index is on this very expression.
-            duration = func.coalesce(Video.duration, literal_column("0"))
-            return Order("duration", duration, Video.id.expression, float, query.descending)
+            duration = func.coalesce(videos.duration, literal_column("0"))
+            return Order("duration", duration, videos.id, float, query.descending)
         case "size":
-            return Order("size", Video.size_bytes.expression, Video.id.expression, int, query.descending)
+            return Order("size", videos.size_bytes, videos.id, int, query.descending)
 
 
-def narrowed(rows: Select[Video], query: VideoQuery) -> Select[Video]:
-    """`rows` of videos that match the words and filters of `query`."""
-    if query.q:
-        rows = rows.where(Video.search.bool_op("@@")(words_query(query.q)))
+def filtered(rows: Select[Video], query: VideoQuery) -> Select[Video]:
+    """`rows` of videos that match the filters of `query`; its words are for `words_of`."""
     if query.status is not None:
         rows = rows.where(Video.status == query.status)
     if query.source is not None:
@@ -93,12 +93,21 @@ def narrowed(rows: Select[Video], query: VideoQuery) -> Select[Video]:
     return rows
 
 
-def words_query(q: str) -> ColumnElement[object]:
-    """The tsquery for every word of `q` as a prefix; NULL, which matches nothing, when it holds no word.
+def words_of(project_id: ColumnElement[uuid.UUID], q: str) -> ColumnElement[object]:
+    """The tsquery for the words of `q` in videos of a project."""
+    mark: ColumnElement[str] = literal_column("'p'", String).concat(func.left(cast(project_id, Text), 8))
+    return words_query(q, mark)
+
+
+def words_query(q: str, mark: ColumnElement[str] | None = None) -> ColumnElement[object]:
+    """The tsquery for every word of `q` as a prefix, after `mark`; NULL, which matches nothing, when it holds no word.
 
     Postgres itself splits the words, by the same expression as `models.SEARCH_EXPRESSION`, so that both sides agree.
     """
     spaced = func.regexp_replace(func.lower(literal(q, String)), "[^[:alnum:]]+", " ", "g")
-    words = func.nullif(func.btrim(spaced), "")
-    prefixes = func.regexp_replace(words, " ", ":* & ", "g").concat(":*")
+    words: ColumnElement[str] = func.nullif(func.btrim(spaced), "")
+    between: ColumnElement[str] = literal(":* & ", String)
+    if mark is not None:
+        words, between = mark.concat(words), between.concat(mark)
+    prefixes = func.replace(words, " ", between).concat(":*")
     return func.to_tsquery(literal_column("'simple'::regconfig"), prefixes)

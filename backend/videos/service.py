@@ -1,175 +1,27 @@
-"""Videos: list, read, change, play, delete, try again."""
+"""Videos: read, change, delete, try again; and their shapes."""
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import BigInteger, Select, and_, cast, func, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import defer
 
 from backend.core.errors import InvalidState, NotFound
-from backend.core.paging import Order
 from backend.jobs import service as jobs
 from backend.jobs import timeline
 from backend.jobs.models import LIVE_STATES, Job, JobState
-from backend.orgs.access import Actor, Permission, get_visible, require, visible
+from backend.orgs.access import Actor, Permission, get_visible, require
 from backend.videos.announcements import tell_of_video
-from backend.videos.models import Video, VideoCount, VideoStatus
-from backend.videos.playback import poster_url
-from backend.videos.schemas import Pagination, VideoListOut, VideoOut
-from backend.videos.search import VideoQuery, narrowed, order_of
-from backend.videos.shapes import video_out
+from backend.videos.listing import VideoPage
+from backend.videos.models import Video, VideoStatus
+from backend.videos.playback import poster_url, poster_urls
+from backend.videos.schemas import Pagination, VideoOut
+from backend.videos.shapes import listed, video_out
 from backend.webhooks.models import EventType
 
 log = structlog.get_logger(__name__)
-
-#: Up to here whole rows are skipped: cheaper than to look each shown one up again.
-_SHALLOW_ROWS = 500
-#: Processed videos whose time is averaged for the dashboard.
-_MEAN_OF_JOBS = 100
-_RECENT = timedelta(days=7)
-#: Counted no further: the dashboard stays quick in the week a whole archive is moved in.
-_MOST_RECENT = 10_000
-
-
-@dataclass(frozen=True)
-class VideoPage:
-    """One page. `page` is None when a cursor led here; `next_cursor` is None at the end."""
-
-    items: list[Video]
-    total: int
-    page: int | None
-    limit: int
-    next_cursor: str | None
-
-    @property
-    def total_pages(self) -> int:
-        return -(-self.total // self.limit)
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What the dashboard says of all videos one can see. Sizes in bytes, times in seconds."""
-
-    total: int
-    size_bytes: int
-    processing: int
-    failed: int
-    counts: dict[VideoStatus, int]
-    mean_processing_seconds: float | None
-    added_last_7_days: int
-    last_added_at: datetime | None
-
-
-# --- lists -----------------------------------------------------------------------------------------------------------
-
-
-async def list_videos(session: AsyncSession, *, actor: Actor, query: VideoQuery) -> VideoPage:
-    """The videos one can see that match, in the order asked for. Raises BadCursor."""
-    order = order_of(query)
-    rows = narrowed(visible(Video, actor), query)
-    page = None if query.cursor is not None else query.page or 1
-    if page is None:
-        found = rows.where(order.after(query.cursor or ""))
-        total = await _total(session, actor, query, rows)
-        statement: Select[Any] | None = _ordered(found, order).limit(query.limit + 1)
-    else:
-        total = await _total(session, actor, query, rows)
-        statement = _nth_page(rows, order, skip=(page - 1) * query.limit, take=query.limit + 1, total=total)
-    items: list[Video] = []
-    next_cursor = None
-    if statement is not None:
-        result = (await session.execute(statement)).all()
-        items = [row[0] for row in result[: query.limit]]
-        if len(result) > query.limit:
-            next_cursor = order.cursor(result[query.limit - 1].place, items[-1].id)
-    return VideoPage(items, total, page, query.limit, next_cursor)
-
-
-async def stats(session: AsyncSession, *, actor: Actor) -> Stats:
-    """Counts kept by the database, and how long processing took lately."""
-    kept = {
-        VideoStatus(row.status): row
-        for row in await session.execute(
-            select(
-                VideoCount.status,
-                cast(func.sum(VideoCount.videos), BigInteger).label("videos"),
-                cast(func.sum(VideoCount.size_bytes), BigInteger).label("size_bytes"),
-            )
-            .where(VideoCount.project_id.in_(actor.project_ids))
-            .group_by(VideoCount.status)
-        )
-    }
-
-    latest = (
-        visible(Video, actor)
-        .with_only_columns((Video.completed_at - Job.started_at).label("took"))
-        .join(Job, Job.id == Video.job_id)
-        .where(Video.status == VideoStatus.COMPLETED)
-        .order_by(Video.created_at.desc(), Video.id.desc())
-        .limit(_MEAN_OF_JOBS)
-        .subquery()
-    )
-    mean = await session.scalar(select(func.avg(latest.c.took)))
-    mine = visible(Video, actor)
-    lately = mine.with_only_columns(Video.id).where(Video.created_at > func.now() - _RECENT).limit(_MOST_RECENT)
-    recent = select(func.count()).select_from(lately.subquery())
-    last = mine.with_only_columns(Video.created_at).order_by(Video.created_at.desc(), Video.id.desc()).limit(1)
-    counts = {status: kept[status].videos if status in kept else 0 for status in VideoStatus}
-    return Stats(
-        total=sum(counts.values()),
-        size_bytes=sum(row.size_bytes for row in kept.values()),
-        processing=counts[VideoStatus.PROCESSING],
-        failed=counts[VideoStatus.FAILED],
-        counts=counts,
-        mean_processing_seconds=mean.total_seconds() if mean is not None else None,
-        added_last_7_days=await session.scalar(recent) or 0,
-        last_added_at=await session.scalar(last),
-    )
-
-
-def _ordered(rows: Select[Any], order: Order) -> Select[Any]:
-    # The key travels with the row: what the database compares is what the next cursor must hold.
-    light = rows.options(defer(Video.streams, raiseload=True))
-    return light.add_columns(order.key.label("place")).order_by(*order.terms)
-
-
-def _nth_page(rows: Select[Any], order: Order, *, skip: int, take: int, total: int) -> Select[Any] | None:
-    take = min(take, total - skip)
-    if take <= 0:
-        return None
-    if skip < _SHALLOW_ROWS:
-        return _ordered(rows, order).offset(skip).limit(take)
-    # Only ids are skipped, in the index, and from the nearer end.
-    from_end = skip > total // 2
-    direction = order.reversed() if from_end else order
-    ids = (
-        rows.with_only_columns(Video.id, order.key.label("place"))
-        .order_by(*direction.terms)
-        .offset(total - skip - take if from_end else skip)
-        .limit(take)
-        .subquery()
-    )
-    place = Order(order.name, ids.c.place, ids.c.id, order.kind, order.descending)
-    return (
-        select(Video, ids.c.place)
-        .join(ids, ids.c.id == Video.id)
-        .options(defer(Video.streams, raiseload=True))
-        .order_by(*place.terms)
-    )
-
-
-async def _total(session: AsyncSession, actor: Actor, query: VideoQuery, rows: Select[Any]) -> int:
-    if not query.only_status:
-        return await session.scalar(rows.with_only_columns(func.count())) or 0
-    kept = select(cast(func.sum(VideoCount.videos), BigInteger)).where(VideoCount.project_id.in_(actor.project_ids))
-    if query.status is not None:
-        kept = kept.where(VideoCount.status == query.status)
-    return await session.scalar(kept) or 0
 
 
 # --- one video -------------------------------------------------------------------------------------------------------
@@ -349,15 +201,15 @@ async def public_all(videos: Sequence[Video]) -> list[VideoOut]:
     return [await public(video) for video in videos]
 
 
-async def public_page(page: VideoPage) -> VideoListOut:
-    """A page as the API shows it."""
-    return VideoListOut(
-        videos=await public_all(page.items),
-        pagination=Pagination(
-            page=page.page,
-            limit=page.limit,
-            total=page.total,
-            total_pages=page.total_pages,
-            next_cursor=page.next_cursor,
-        ),
+def public_page(page: VideoPage) -> dict[str, Any]:
+    """A page as the API shows it, as plain values in the shape of VideoListOut."""
+    posters = poster_urls(page.items)
+    pagination = Pagination(
+        page=page.page,
+        limit=page.limit,
+        total=page.total,
+        total_pages=page.total_pages,
+        next_cursor=page.next_cursor,
     )
+    videos = [listed(row, poster_url=posters.get(row.poster_key)) for row in page.items]
+    return {"videos": videos, "pagination": pagination.model_dump()}

@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import Callable
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
-from backend.core.db import transaction
+from backend.core.db import autocommit, transaction
 from backend.core.errors import AppError, StorageUnavailable
 from backend.videos import ledger, verification
 from backend.videos.models import Upload
@@ -20,6 +20,13 @@ SWEEP_SECONDS = 1.0
 #: A storage that is away is asked again after this.
 _AWAY_SECONDS = 10.0
 _AT_ONCE = 20
+# An idle worker asks no more than this.
+_GLANCE = text(
+    """
+    SELECT EXISTS (SELECT FROM uploads WHERE check_at <= now())
+        OR EXISTS (SELECT FROM stored_objects WHERE buried_at IS NOT NULL AND due_at <= now())
+    """
+)
 
 
 async def keep_tidy(closed: Callable[[], bool]) -> None:
@@ -39,6 +46,9 @@ async def keep_tidy(closed: Callable[[], bool]) -> None:
 
 async def sweep() -> None:
     """Settle the uploads that are due, and remove the buried objects that are. Raises StorageUnavailable."""
+    async with autocommit() as session:
+        if not await session.scalar(_GLANCE):
+            return
     await settle_uploads()
     while await ledger.remove_buried():
         pass

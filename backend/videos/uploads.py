@@ -17,12 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.config import settings
 from backend.core import capabilities
-from backend.core.db import after_commit, transaction
+from backend.core.db import after_commit, autocommit, transaction
 from backend.core.errors import Forbidden, InvalidState, NotFound, StorageUnavailable, ValidationFailed
 from backend.core.security import read_claim, sign_claim
 from backend.core.storage import storage
 from backend.orgs.access import Actor, Permission, get_visible, visible
-from backend.videos import ledger, quota
+from backend.videos import ledger, quota, reserving
 from backend.videos.announcements import tell_of_upload
 from backend.videos.ledger import LATE_ARRIVAL, SLOW_ARRIVAL, ObjectKind
 from backend.videos.models import OPEN_UPLOADS, Upload, UploadState, Video
@@ -233,39 +233,28 @@ async def begin(*, actor: Actor, file: Announced) -> Begun:
         raise UnsupportedType
     seconds = settings.presigned_url_expiration
     whole = not file.resumable and tells_of_objects()
+    project_id = project_for(actor, file.project_id)
     video_id = uuid.uuid4()
-    async with transaction() as session:
-        project_id = project_for(actor, file.project_id)
+    upload = Upload(
+        id=uuid.uuid4(),
+        project_id=project_id,
+        owner_id=actor.user_id,
+        video_id=video_id,
+        s3_key=f"videos/{actor.user_id}/{video_id}/{uuid.uuid4()}.{extension}",
+        filename=file.filename,
+        content_type=content_type,
+        size_bytes=file.size_bytes,
+        resumable=file.resumable,
+        part_size=part_size_for(file.size_bytes, file.bytes_per_second) if file.resumable else file.size_bytes,
+        checksum=file.checksum,
+        title=file.texts.title,
+        description=file.texts.description,
+    )
+    keep = timedelta(days=settings.upload_keep_days) if file.resumable else timedelta(seconds=seconds)
+    # Where there are no quotas it is one statement, which needs no transaction around it.
+    async with transaction() if quota.are_set() else autocommit() as session:
         await quota.reserve(session, project_id=project_id, size_bytes=file.size_bytes)
-        upload = Upload(
-            id=uuid.uuid4(),
-            project_id=project_id,
-            owner_id=actor.user_id,
-            video_id=video_id,
-            s3_key=f"videos/{actor.user_id}/{video_id}/{uuid.uuid4()}.{extension}",
-            filename=file.filename,
-            content_type=content_type,
-            size_bytes=file.size_bytes,
-            resumable=file.resumable,
-            part_size=part_size_for(file.size_bytes, file.bytes_per_second) if file.resumable else file.size_bytes,
-            checksum=file.checksum,
-            title=file.texts.title,
-            description=file.texts.description,
-            expires_at=func.now()
-            + (timedelta(days=settings.upload_keep_days) if file.resumable else timedelta(seconds=seconds)),
-            check_at=func.now() + timedelta(seconds=settings.upload_sweep_seconds),
-        )
-        session.add(upload)
-        await session.flush()
-        await session.refresh(upload)
-        await ledger.record(
-            session,
-            key=upload.s3_key,
-            kind=ObjectKind.ORIGINAL,
-            project_id=project_id,
-            video_id=video_id,
-            writable_seconds=seconds,
-        )
+        await reserving.write(session, upload, keep=keep, writable=timedelta(seconds=seconds))
     if whole:
         url = await storage.presign_put(
             upload.s3_key, expires_seconds=seconds, content_type=content_type, size_bytes=file.size_bytes, only_new=True
@@ -278,9 +267,8 @@ async def begin(*, actor: Actor, file: Announced) -> Begun:
             await session.execute(update(Upload).where(Upload.id == upload.id).values(_GIVEN_UP))
             await ledger.bury(session, [upload.s3_key])
         raise
-    async with transaction() as session:
-        named = {"storage_upload_id": upload.storage_upload_id}
-        await session.execute(update(Upload).where(Upload.id == upload.id).values(named))
+    async with autocommit() as session:
+        await reserving.name_parts(session, upload)
     if file.resumable:
         return Begun(upload, None, {})
     url = await storage.presign_part(

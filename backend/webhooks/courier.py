@@ -72,18 +72,19 @@ class Courier:
 
     async def _once(self) -> None:
         now = time.monotonic()
-        if now >= self._rescue_at:
-            self._rescue_at = now + LOOK_SECONDS
-            async with transaction() as session:
-                await deliveries.rescue(session)
         free = settings.webhook_slots - len(self._under_way)
-        if free > 0:
+        taken: list[Taken] = []
+        if free > 0 or now >= self._rescue_at:
             async with transaction() as session:
-                taken = await deliveries.take(session, most=free)
-            for each in taken:
-                task = asyncio.create_task(self._carry(each))
-                self._under_way[task] = each
-                task.add_done_callback(self._ended)
+                if now >= self._rescue_at:
+                    self._rescue_at = now + LOOK_SECONDS
+                    await deliveries.rescue(session)
+                if free > 0:
+                    taken = await deliveries.take(session, most=free)
+        for each in taken:
+            task = asyncio.create_task(self._carry(each))
+            self._under_way[task] = each
+            task.add_done_callback(self._ended)
         if now >= self._clean_at:
             async with transaction() as session:
                 removed = await deliveries.clean(session)

@@ -231,12 +231,16 @@ async def give_back(session: AsyncSession, tokens: Sequence[uuid.UUID]) -> None:
     await session.execute(update(WebhookDelivery).where(held).values(_BACK), execution_options=_NO_SYNC)
 
 
+_LOST = (
+    select(WebhookDelivery.id)
+    .where(WebhookDelivery.state == DeliveryState.DELIVERING, WebhookDelivery.lease_until < func.now())
+    .with_for_update(skip_locked=True)
+)
+
+
 async def rescue(session: AsyncSession) -> int:
     """Take deliveries from workers that were not heard of until their leases ended; answers how many."""
-    lost = select(WebhookDelivery.id).where(
-        WebhookDelivery.state == DeliveryState.DELIVERING, WebhookDelivery.lease_until < func.now()
-    )
-    ids = (await session.scalars(lost.with_for_update(skip_locked=True))).all()
+    ids = (await session.scalars(_LOST)).all()
     if ids:
         await session.execute(
             update(WebhookDelivery).where(WebhookDelivery.id.in_(ids)).values(_BACK), execution_options=_NO_SYNC

@@ -171,6 +171,7 @@ async def test_the_message_of_a_killed_worker_comes_again_with_all_its_words(
     user: Person, tmp_path: Path, sqs_bells: SqsBells, queue: str, stack: Stack
 ) -> None:
     killed = process(stack, "tests.core.queue.listener_under_test", "analysis", SQS_VIDEO_ANALYSIS_QUEUE_URL=queue)
+    assert await asyncio.to_thread(line_of, killed) == b"listening\n"
     place = await sent(user, tmp_path)
     assert await asyncio.to_thread(line_of, killed) == b"taken\n"
     # Longer than it hides a message at once: its heartbeat keeps it hidden.

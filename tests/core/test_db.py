@@ -1,16 +1,18 @@
 """One place commits, and what follows a commit never undoes it."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 from fastapi import FastAPI, Request
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from backend.core import db
-from backend.core.db import after_commit, database, transaction
+from backend.core.db import after_commit, autocommit, database, transaction, watch_commits
 from backend.core.web import install_error_handlers
 from tests.conftest import free_port
 
@@ -123,3 +125,62 @@ async def test_what_a_query_was_given_is_not_in_its_error(app: FastAPI) -> None:
             await session.execute(text("SELECT CAST(:words AS text)::int + 'x'::int"), {"words": "a private title"})
     assert "a private title" not in str(caught.value)
     assert "a private title" not in repr(caught.value)
+
+
+async def test_a_connection_that_the_server_has_ended_is_not_given_out(app: FastAPI) -> None:
+    """Used a moment ago it is not asked whether it works; that it has ended is seen all the same."""
+    ended: list[int] = []
+    for _ in range(3):
+        async with transaction() as session:
+            await session.execute(text("SELECT 1"))
+        async with transaction() as session:
+            ours = text(
+                "SELECT pid FROM pg_stat_activity WHERE application_name = 'dailies' AND pid <> pg_backend_pid()"
+            )
+            ended += (await session.scalars(ours)).all()
+            await session.execute(text(f"SELECT pg_terminate_backend(pid) FROM ({ours.text}) AS others"))
+        await asyncio.sleep(0.2)
+        pids = set()
+        async with database.session() as one, database.session() as two, database.session() as three:
+            for each in (one, two, three):
+                pids.add(await each.scalar(text("SELECT pg_backend_pid()")))
+        assert len(pids) == 3
+        assert pids.isdisjoint(ended)
+    assert ended
+
+
+async def test_one_that_lay_idle_is_asked_first(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db, "ASK_AFTER_SECONDS", -1.0)
+    async with transaction() as session:
+        await session.execute(text("SELECT 1"))
+    async with transaction() as session:
+        assert await session.scalar(text("SELECT 1")) == 1
+
+
+async def test_each_statement_stands_alone_unless_commits_are_watched(app: FastAPI) -> None:
+    async def there() -> bool:
+        async with autocommit() as session:
+            return bool(await session.scalar(text("SELECT to_regclass('alone_probe') IS NOT NULL")))
+
+    async def make_and_fail() -> None:
+        with pytest.raises(LookupError):
+            async with autocommit() as session:
+                await session.execute(text("CREATE TABLE alone_probe ()"))
+                raise LookupError
+
+    @asynccontextmanager
+    async def watch(session: AsyncSession) -> AsyncIterator[None]:
+        yield
+
+    watching = watch_commits.set(watch)
+    try:
+        await make_and_fail()
+        assert not await there()
+    finally:
+        watch_commits.reset(watching)
+    try:
+        await make_and_fail()
+        assert await there()
+    finally:
+        async with transaction() as session:
+            await session.execute(text("DROP TABLE IF EXISTS alone_probe"))

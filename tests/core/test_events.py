@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from sse_starlette import ServerSentEvent
+from starlette.types import Message
 
 from backend.core import events
-from backend.core.events import MAX_WAITING, Closed, Hub
+from backend.core.events import MAX_WAITING, Closed, Hub, event_stream
 from backend.core.redis import redis
 
 
@@ -132,3 +134,78 @@ def test_frames_carry_name_id_and_a_scattered_time_to_come_back() -> None:
     waits = {line for frame in frames for line in frame.splitlines() if line.startswith("retry: ")}
     assert len(waits) > 10
     assert all(1000 <= int(wait.removeprefix("retry: ")) <= 3000 for wait in waits)
+
+
+# --- on the wire -----------------------------------------------------------------------------------------------------
+
+
+class Wire:
+    """What a server gives an answer: what it was sent, and a client that may go."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.gone = asyncio.Event()
+        self.ended = False
+
+    async def receive(self) -> Message:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            self.sent.append(message["body"])
+
+    def start(self, messages: AsyncIterator[ServerSentEvent]) -> "asyncio.Task[None]":
+        scope = {"type": "http", "method": "GET"}
+        return asyncio.ensure_future(event_stream(messages)(scope, self.receive, self.send))
+
+    async def told(self, tell: asyncio.Queue[str]) -> AsyncIterator[ServerSentEvent]:
+        try:
+            while word := await tell.get():
+                yield ServerSentEvent(word)
+        finally:
+            self.ended = True
+
+    async def has(self, count: int) -> None:
+        async with asyncio.timeout(20):
+            while len(self.sent) < count:
+                await asyncio.sleep(0.005)
+
+
+async def test_a_stream_that_tells_nothing_sends_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "ALIVE_SECONDS", 0.05)
+    wire, tell = Wire(), asyncio.Queue[str]()
+    answer = wire.start(wire.told(tell))
+    await wire.has(2)
+    assert set(wire.sent) == {b": \n\n"}
+    tell.put_nowait("news")
+    tell.put_nowait("")
+    await answer
+    assert wire.sent[-2:] == [b"data: news\r\n\r\n", b""]
+    assert wire.ended
+
+
+async def test_a_stream_ends_when_its_client_goes() -> None:
+    wire, tell = Wire(), asyncio.Queue[str]()
+    answer = wire.start(wire.told(tell))
+    tell.put_nowait("news")
+    await wire.has(1)
+    wire.gone.set()
+    await answer
+    assert wire.ended
+
+
+async def test_a_client_that_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "UNREAD_SECONDS", 0.05)
+    wire, tell = Wire(), asyncio.Queue[str]()
+
+    async def stuck(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.sleep(3600)
+
+    monkeypatch.setattr(wire, "send", stuck)
+    answer = wire.start(wire.told(tell))
+    tell.put_nowait("news")
+    with pytest.raises(TimeoutError):
+        await answer
+    assert wire.ended

@@ -9,6 +9,7 @@ import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from pydantic import SecretStr
@@ -106,6 +107,19 @@ def test_every_changed_character_of_a_token_is_noticed() -> None:
         other = "A" if body[index] != "A" else "B"
         with pytest.raises(Unauthenticated):
             security.read_access_token(f"{head}.{body[:index]}{other}{body[index + 1 :]}.{signature}")
+
+
+def test_a_token_that_was_right_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = security.issue_access_token(uuid.uuid4(), uuid.uuid4())
+    ends = security.read_access_token(token).expires_at
+
+    clock = mock.Mock()
+    clock.now.return_value = ends
+    monkeypatch.setattr(security, "datetime", clock)
+    assert security.read_access_token(token).expires_at == ends, "clocks differ by some seconds"
+    clock.now.return_value = ends + timedelta(seconds=5)
+    with pytest.raises(Unauthenticated):
+        security.read_access_token(token)
 
 
 def test_another_installations_key_does_not_open_a_token(monkeypatch: pytest.MonkeyPatch) -> None:

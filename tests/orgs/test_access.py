@@ -211,7 +211,6 @@ ALLOWED: dict[str, str] = {
     "videos/verification.py::_put_back": "an upload that was loaded through the door, or that the sweep looks at",
     "videos/verification.py::_settle": "an upload that was loaded through the door, or that the sweep looks at",
     "videos/verification.py::_confirmed_before": "the video of an upload that was loaded through the door",
-    "videos/service.py::_nth_page": "narrows the query that its caller got from the door",
     "videos/service.py::retry_video": "the job of a video that was loaded through the door",
     "videos/service.py::mark_processing": "moves a video that was loaded through the door, or just made, by its state",
     "videos/service.py::delete_video": "marks a video that was loaded through the door",

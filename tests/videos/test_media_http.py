@@ -249,3 +249,25 @@ async def test_a_source_that_is_neither_path_nor_address_is_a_mistake_of_ours() 
     for source in ("concat:/etc/passwd", "/etc/passwd", "ftp://127.0.0.1/a", "pipe:0"):
         with pytest.raises(ValueError, match="source"):
             await probe(source)
+
+
+async def test_the_tables_of_an_avi_are_not_visited_to_know_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    corpus.ffmpeg(*corpus.picture(20), *corpus.tone(20), "-c:v", "mpeg4", "-b:v", "2M", "-c:a", "libmp3lame", path)
+    storage = Storage(path)
+    async with serving(storage) as server:
+        info = await probe(server.address)
+    assert (info.container, info.audio_codec) == ("avi", "mp3")
+    assert info.duration == pytest.approx(20, abs=0.2)
+    assert len(storage.requests) <= 3
+
+
+async def test_sound_that_comes_late_in_a_transport_stream_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "a.ts"
+    steady = ["-b:v", "8M", "-minrate", "8M", "-maxrate", "8M", "-bufsize", "8M", "-nal-hrd", "cbr"]
+    late = ["-itsoffset", "8", *corpus.tone(2)]
+    corpus.ffmpeg(*corpus.picture(10), *late, *corpus.H264, *steady, *corpus.AAC, path)
+    assert path.stat().st_size > 8_000_000, "the sound begins beyond the first look"
+    async with serving(Storage(path)) as server:
+        info = await probe(server.address)
+    assert (info.audio_codec, info.audio_channels) == ("aac", 1)

@@ -89,7 +89,10 @@ async def test_a_sought_tile_is_the_key_frame_before_it_and_not_the_one_after(
 async def test_a_large_file_in_fragments_has_none(tmp_path: Path) -> None:
     info = await film(tmp_path / "a.mp4")
     assert plan_sheet(replace(info, fragmented=True)) is not None
-    assert plan_sheet(replace(info, fragmented=True, size_bytes=previews.READ_THROUGH_BYTES + 1)) is None
+    large = replace(info, size_bytes=previews.READ_THROUGH_BYTES + 1, duration=600.0)
+    assert plan_sheet(replace(large, fragmented=True)) is None
+    tiles = [sheet.count for sheet in map(plan_sheet, (large, replace(large, container="mpegts"))) if sheet]
+    assert tiles == [previews.SOUGHT_TILES, previews.TRIED_TILES]
 
 
 async def test_tiles_of_a_turned_video_are_upright(tmp_path: Path) -> None:

@@ -64,7 +64,8 @@ async def test_a_name_without_an_extension_is_refused(client: httpx.AsyncClient,
 async def test_it_writes_nothing_and_needs_no_database(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_sessions", None)
+    for name in ("_sessions", "_single"):
+        monkeypatch.setattr(database, name, None)
     assert (await client.post("/upload", json={"filename": "a.mp4"})).status_code == 200
 
 

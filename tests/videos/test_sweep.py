@@ -128,7 +128,7 @@ async def test_a_storage_that_hangs_is_not_waited_for(
         monkeypatch.setattr(f"backend.core.{module}.ANSWER_SECONDS", 0.5)
     child = stack.parts[2].child
     assert child is not None
-    os.kill(child.pid, signal.SIGSTOP)
+    os.killpg(child.pid, signal.SIGSTOP)
     try:
         async with asyncio.timeout(15):  # boto3 alone waits for most of a minute
             for answer in (
@@ -137,7 +137,7 @@ async def test_a_storage_that_hangs_is_not_waited_for(
             ):
                 assert (answer.status_code, code(answer)) == (503, "storage_unavailable")
     finally:
-        os.kill(child.pid, signal.SIGCONT)
+        os.killpg(child.pid, signal.SIGCONT)
     monkeypatch.undo()
     assert (await user.client.post("/api/videos", json={"video_id": place["video_id"]})).status_code == 201
 

@@ -4,8 +4,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from backend.admin.doctor.findings import Finding, check, clock, failed, ok, warning
@@ -60,6 +58,9 @@ async def migrations(visit: Visit) -> Finding:
 
 
 def _revisions() -> tuple[set[str], list[str]]:
+    from alembic.config import Config  # nothing else in a web process needs it
+    from alembic.script import ScriptDirectory
+
     config = Config()
     config.set_main_option("script_location", str(ROOT / "migrations").replace("%", "%%"))
     script = ScriptDirectory.from_config(config)

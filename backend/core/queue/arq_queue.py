@@ -1,5 +1,7 @@
 """The doorbell over ARQ: a ring is a short-lived ARQ job `run_job(job_id)` with a fresh id, in one ARQ queue per queue.
 
+ARQ polls; here it waits. Beside each ARQ queue is a list with an entry for each ring, and an idle worker sits in a
+blocking read of that list: one ring wakes one worker, at once. The entry says nothing but "poll now", and may be lost.
 ARQ's own retries, results and in-progress locks are kept out of the way: nothing depends on a ring arriving.
 """
 
@@ -8,8 +10,8 @@ import contextlib
 import json
 import logging
 import uuid
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import structlog
 from arq.connections import ArqRedis, RedisSettings
@@ -25,12 +27,24 @@ log = structlog.get_logger(__name__)
 RING_EXPIRES_SECONDS = 60
 #: More rings than this waiting in a queue tell workers nothing new: after each job they look for the next themselves.
 MAX_WAITING_RINGS = 100
+#: A worker that nothing wakes polls all the same after this long: the entry of a ring may have gone to one that died.
+WAIT_SECONDS = 5
+#: How often a worker without free slots looks whether one came free.
+FULL_SECONDS = 0.05
+#: Who is to stop listening is told so again after this: a Redis client may swallow a cancel.
+AGAIN_SECONDS = 0.2
+#: Of ARQ's own command, which only polls.
 POLL_SECONDS = 0.1
 
 
 def queue_name(queue: str) -> str:
     """The Redis key of a queue's rings."""
     return f"dailies:ring:{queue}"
+
+
+def wake_name(queue: str) -> str:
+    """The Redis key of the list whose entries wake those who listen to a queue."""
+    return f"dailies:wake:{queue}"
 
 
 def serialize(value: dict[str, Any]) -> bytes:
@@ -49,9 +63,9 @@ def redis_settings() -> RedisSettings:
     return RedisSettings.from_dsn(url) if url else RedisSettings()
 
 
-def _connect() -> ArqRedis:
+def _connect(*, timeout_seconds: float = 2.0) -> ArqRedis:
     pool: ConnectionPool = ConnectionPool.from_url(
-        settings.redis_url.get_secret_value(), socket_timeout=2.0, socket_connect_timeout=2.0
+        settings.redis_url.get_secret_value(), socket_timeout=timeout_seconds, socket_connect_timeout=2.0
     )
     return ArqRedis(
         pool,
@@ -74,36 +88,44 @@ def ring_function(answer: Answer) -> Function:
 
 
 class Ear(Worker):
-    """An ARQ worker that outlives Redis, and takes no more rings than there are free slots."""
+    """An ARQ worker that waits instead of polling, outlives Redis, and takes no more rings than slots are free."""
 
     def __init__(self, queue: str, answer: Answer, *, free: Callable[[], int]) -> None:
         super().__init__(
             functions=[ring_function(answer)],
             queue_name=queue_name(queue),
-            redis_pool=_connect(),
+            redis_pool=_connect(timeout_seconds=WAIT_SECONDS + 2.0),
             handle_signals=False,
             max_jobs=settings.worker_slots,
             job_timeout=30,
             keep_result=0,
             max_tries=1,
-            poll_delay=POLL_SECONDS,
+            poll_delay=0,
             health_check_interval=30,
             job_serializer=serialize,
             job_deserializer=deserialize,
             log_results=False,
         )
+        self._wake_name = wake_name(queue)
         self._slots_free = free
-        self._closed = False
 
     async def _poll_iteration(self) -> None:
-        if self._closed:  # the Redis client may have swallowed the cancel
-            raise asyncio.CancelledError
-        self.allow_pick_jobs = self._slots_free() > 0
+        self.max_jobs = min(self.job_counter + self._slots_free(), settings.worker_slots)
         await super()._poll_iteration()
+        await self._until_woken()
+
+    async def _until_woken(self) -> None:
+        """Until a ring is there that a free slot can take; others are left to workers that have one."""
+        while self._slots_free() == 0 or self.job_counter >= settings.worker_slots:  # noqa: ASYNC110
+            await asyncio.sleep(FULL_SECONDS)
+        # redis-py types these for its synchronous client, too.
+        woken = await cast("Awaitable[object]", self.pool.blpop([self._wake_name], timeout=WAIT_SECONDS))
+        if woken and self._slots_free() == 0:  # taken meanwhile, for what another queue or the sweep found
+            await cast("Awaitable[object]", self.pool.rpush(self._wake_name, b""))
 
     async def main(self) -> None:
         away = False
-        while not self._closed:
+        while True:
             try:
                 await super().main()
             except (RedisError, OSError) as error:
@@ -111,10 +133,6 @@ class Ear(Worker):
                     log.warning("bell.redis_away", queue=self.queue_name, error=repr(error))
                 away = True
                 await asyncio.sleep(1.0)
-
-    def close_soon(self) -> None:
-        """Take no more rings."""
-        self._closed = True
 
     async def hang_up(self) -> None:
         """Give up the connection; rings being answered are cut off."""
@@ -132,25 +150,30 @@ class ArqDoorbell:
         self._redis = _connect()
 
     async def ring(self, job_id: uuid.UUID, queue: str) -> None:
-        name = queue_name(queue)
-        if await self._redis.zcard(name) < MAX_WAITING_RINGS:
-            await self._redis.enqueue_job("run_job", str(job_id), _queue_name=name)
+        name, wake = queue_name(queue), wake_name(queue)
+        if await self._redis.zcard(name) >= MAX_WAITING_RINGS:
+            return
+        await self._redis.enqueue_job("run_job", str(job_id), _queue_name=name)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.rpush(wake, b"")
+            pipe.ltrim(wake, 0, MAX_WAITING_RINGS - 1)
+            pipe.expire(wake, RING_EXPIRES_SECONDS)
+            await pipe.execute()
 
     async def listen(self, queues: list[str], answer: Answer, *, free: Callable[[], int]) -> None:
         logging.getLogger("arq.worker").setLevel(logging.ERROR)  # an expired ring is nothing to report
         ears = [Ear(queue, answer, free=free) for queue in queues]
-        hearing = [asyncio.create_task(ear.main()) for ear in ears]
+        hearing = {asyncio.create_task(ear.main()) for ear in ears}
         try:
-            # Not `gather`: cancelled, it would wait for an ear that lost its cancel, which only `close_soon` ends.
+            # Not `gather`: cancelled, it would wait for an ear that lost its cancel.
             ended, _ = await asyncio.wait(hearing, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
                 task.result()
         finally:
-            for ear in ears:
-                ear.close_soon()
-            for task in hearing:
-                task.cancel()
-            await asyncio.gather(*hearing, return_exceptions=True)
+            while hearing:
+                for task in hearing:
+                    task.cancel()
+                _, hearing = await asyncio.wait(hearing, timeout=AGAIN_SECONDS)
             for ear in ears:
                 await ear.hang_up()
 

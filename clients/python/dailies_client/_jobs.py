@@ -15,7 +15,7 @@ from dailies_client.models import Job, JobStatus
 D = TypeVar("D")
 OnJob = Callable[[Job], None]
 
-#: The platform sends something at least each 15 seconds.
+#: The platform sends something at least each 25 seconds.
 _SILENCE_SECONDS = 40
 _END_WAS_SENT = 204
 

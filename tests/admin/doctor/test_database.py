@@ -24,8 +24,8 @@ async def test_a_database_that_is_away_fails_one_check_and_the_others_say_why(
     examine: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settings, "database_url", SecretStr("postgresql+asyncpg://dailies:x@127.0.0.1:9/dailies"))
-    monkeypatch.setattr(database, "_engine", None)
-    monkeypatch.setattr(database, "_sessions", None)
+    for name in ("_engine", "_sessions", "_single"):
+        monkeypatch.setattr(database, name, None)
     database.open()
     found = await examine(checks.answers)
     assert (found.state, "DATABASE_URL" in found.fix) == (State.FAILED, True)

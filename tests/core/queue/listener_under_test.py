@@ -17,6 +17,7 @@ async def main(queue: str) -> None:
         print("taken", flush=True)
         await asyncio.sleep(3600)
 
+    print("listening", flush=True)
     await bell.listen([queue], answer, free=lambda: 1)
 
 

@@ -138,8 +138,8 @@ async def test_closing_twice_does_no_harm(bells: Bells) -> None:
 
 async def test_a_process_that_listened_ends_soon(bells: Bells, stack: Stack) -> None:
     """Threads that poll must not keep the interpreter."""
-    listener = start_listener(stack, await bells.queue())
-    await asyncio.sleep(2)
+    listener = await start_listener(stack, await bells.queue())
+    await asyncio.sleep(2)  # its polls are under way
     listener.send_signal(signal.SIGINT)
     assert await asyncio.to_thread(listener.wait, 15) != 0
 
@@ -155,7 +155,7 @@ async def test_a_job_whose_listener_was_killed_is_run_all_the_same(
 
     job = await jobs.start(declare(work, queue=queue))
     await bells.make().ring(job.id, queue)
-    killed = start_listener(stack, queue)
+    killed = await start_listener(stack, queue)
     assert await asyncio.to_thread(line_of, killed) == b"taken\n"
     killed.kill()
     await asyncio.to_thread(killed.wait, 30)
@@ -168,8 +168,10 @@ async def test_a_job_whose_listener_was_killed_is_run_all_the_same(
     assert ran == [job.id]
 
 
-def start_listener(stack: Stack, queue: str) -> subprocess.Popen[bytes]:
-    return process(stack, "tests.core.queue.listener_under_test", queue)
+async def start_listener(stack: Stack, queue: str) -> subprocess.Popen[bytes]:
+    listener = process(stack, "tests.core.queue.listener_under_test", queue)
+    assert await asyncio.to_thread(line_of, listener) == b"listening\n"
+    return listener
 
 
 def process(stack: Stack, module: str, *arguments: str, **changes: str) -> subprocess.Popen[bytes]:

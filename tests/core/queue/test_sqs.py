@@ -49,7 +49,7 @@ async def test_a_ring_that_takes_long_to_answer_is_kept_from_others(sqs_bells: S
 
 async def test_the_ring_of_a_killed_listener_comes_again(sqs_bells: SqsBells, stack: Stack, listening: Listen) -> None:
     queue = await sqs_bells.queue()
-    killed = start_listener(stack, queue)
+    killed = await start_listener(stack, queue)
     await sqs_bells.make().ring(uuid.uuid4(), queue)
     assert await asyncio.to_thread(line_of, killed) == b"taken\n"
     killed.kill()

@@ -1,0 +1,202 @@
+"""Two thousand people on one web process, each following a job: idle, and at a thousand messages a second.
+
+Each round has a new process. What arrives is noted by this process, which also publishes, as a worker does; so what it
+adds of its own is in the times.
+"""
+
+import asyncio
+import json
+import re
+import resource
+import statistics
+import time
+import uuid
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx
+from sqlalchemy import select, text
+
+import backend.kinds  # noqa: F401  # jobs refer to what they are of
+from backend.core import events
+from backend.core.db import autocommit, database
+from backend.core.redis import redis
+from backend.jobs.models import Job
+from backend.jobs.progress import State, Version, job_topic, project_topic, state_of
+from bench.place import Place, Process
+from bench.table import Row
+
+RATE = 1000
+TICK_SECONDS = 0.002
+#: Connections that are opened at the same time: browsers come back one after another, too.
+AT_ONCE = 50
+_JOBS = text(
+    """
+    INSERT INTO jobs (id, kind, queue, project_id, owner_id, state, attempt, worker, started_at, lease_token,
+        lease_until)
+    SELECT gen_random_uuid(), 'process_video', 'media', id, owner_id, 'running', 1, 'bench', now(), gen_random_uuid(),
+        now() + interval '1 day'
+    FROM projects, generate_series(1, :count) WHERE owner_id = :owner AND personal
+    """
+)
+_ID = re.compile(rb"^id: \d+-(\d+)\r?$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Round:
+    """CPU in percent of a core, memory in KB a client, times from publishing to arriving in milliseconds."""
+
+    idle: float
+    kb: float
+    p50: float
+    p95: float
+    busy: float
+
+
+class Client(asyncio.Protocol):
+    """One stream. `arrived` holds when each step of its job came, by its per mille."""
+
+    def __init__(self, request: bytes) -> None:
+        self._request = request
+        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.arrived: dict[int, float] = {}
+        self.transport: asyncio.Transport | None = None
+
+    async def opened(self) -> None:
+        """Until the first event, which tells how the job stands."""
+        await self._opened
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        now = time.perf_counter()
+        if not (self.arrived or self._opened.done() or b" 200 OK" in data or b"id: " in data):
+            self._opened.set_exception(ConnectionError(data.decode(errors="replace")))
+        for step in _ID.findall(data):
+            self.arrived.setdefault(int(step), now)
+        if self.arrived and not self._opened.done():
+            self._opened.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._opened.done():
+            self._opened.set_exception(error or ConnectionError("closed before the first event"))
+
+
+async def measure(place: Place) -> list[Row]:
+    clients = place.size(2000, 20)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for the web process, too
+    database.open()
+    redis.open()
+    try:
+        rounds = [await _round(place, clients) for _ in range(place.rounds)]
+    finally:
+        await redis.close()
+        await database.close()
+    busy, p50 = (statistics.median(getattr(each, name) for each in rounds) for name in ("busy", "p50"))
+    told = f"{clients} streams"
+    return [
+        Row(f"{told}, idle: CPU", tuple(each.idle for each in rounds), "%", at_most=1),
+        Row(f"{told}: memory a client", tuple(each.kb for each in rounds), "KB", at_most=60),
+        Row(
+            f"{told}, {RATE} messages/s: p95 from publishing to arriving",
+            tuple(each.p95 for each in rounds),
+            "ms",
+            at_most=20,
+            beside=f"p50 {p50:.1f} ms, {busy:.0f} % of a core",
+        ),
+    ]
+
+
+async def _round(place: Place, count: int) -> Round:
+    async with place.web() as web:
+        token, owner = await _sign_up(web)
+        states = await _running_jobs(owner, count)
+        before = web.memory_mb()
+        clients = await _follow(web, token, states)
+        try:
+            await asyncio.sleep(place.size(10, 1))
+            kb = 1024 * (web.memory_mb() - before) / count
+            idle = await _cpu(web, place.size(30, 1))
+            computed, began = web.cpu_seconds(), time.perf_counter()
+            waits = await _publish(states, clients, seconds=place.size(10, 1))
+            busy = 100 * (web.cpu_seconds() - computed) / (time.perf_counter() - began)
+        finally:
+            for client in clients:
+                if client.transport is not None:
+                    client.transport.abort()
+    return Round(idle, kb, statistics.median(waits), statistics.quantiles(waits, n=20)[18], busy)
+
+
+async def _cpu(web: Process, seconds: int) -> float:
+    before = web.cpu_seconds()
+    await asyncio.sleep(seconds)
+    return 100 * (web.cpu_seconds() - before) / seconds
+
+
+async def _sign_up(web: Process) -> tuple[str, uuid.UUID]:
+    async with httpx.AsyncClient(base_url=web.url, timeout=60) as client:
+        who = {"email": f"{uuid.uuid4()}@example.org", "password": "who follows two thousand jobs"}
+        answer = await client.post("/api/auth/register", json=who)
+        answer.raise_for_status()
+        signed_in = answer.json()
+        await client.get("/dashboard")
+    return signed_in["token"], uuid.UUID(signed_in["user"]["id"])
+
+
+async def _running_jobs(owner: uuid.UUID, count: int) -> list[State]:
+    async with autocommit() as session:
+        await session.execute(_JOBS, {"count": count, "owner": owner})
+        jobs = await session.scalars(select(Job).where(Job.owner_id == owner))
+        return [state_of(job) for job in jobs]
+
+
+async def _follow(web: Process, token: str, states: list[State]) -> list[Client]:
+    host = urlsplit(web.url).netloc
+    address, port = host.split(":")
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def open_one(state: State) -> Client:
+        head = f"GET /api/jobs/{state.job.id}/stream HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
+        async with turns:
+            loop = asyncio.get_running_loop()
+            _, client = await loop.create_connection(
+                lambda: Client(f"{head}Accept: text/event-stream\r\n\r\n".encode()), address, int(port)
+            )
+            await asyncio.wait_for(client.opened(), 60)
+        return client
+
+    return await asyncio.gather(*map(open_one, states))
+
+
+async def _publish(states: list[State], clients: list[Client], *, seconds: int) -> list[float]:
+    """How long each message took to arrive, in milliseconds. Raises TimeoutError: when some do not arrive."""
+    messages = [_message(states, number) for number in range(RATE * seconds)]
+    sent: list[tuple[Client, int, float]] = []
+    began = time.perf_counter()
+    while len(sent) < len(messages):
+        due = min(len(messages), int((time.perf_counter() - began) * RATE))
+        async with redis.client.pipeline(transaction=False) as pipe:
+            for number in range(len(sent), due):
+                which, step, text = messages[number]
+                pipe.publish(events.CHANNEL, text)
+                sent.append((clients[which], step, time.perf_counter()))
+            await pipe.execute()
+        await asyncio.sleep(TICK_SECONDS)
+    async with asyncio.timeout(60):
+        while any(step not in client.arrived for client, step, _ in sent):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    return [1000 * (client.arrived[step] - at) for client, step, at in sent]
+
+
+def _message(states: list[State], number: int) -> tuple[int, int, str]:
+    """Whose job tells something, its progress per mille, and the event as `core.events` publishes it."""
+    turn, which = divmod(number, len(states))
+    state, step = states[which], 1 + turn % 990
+    job = state.job.model_copy(update={"stage": "probe", "progress": step / 10})
+    topics = [job_topic(job.id), project_topic(job.project_id)]
+    payload = State(Version(state.version.moved, step), job).payload()
+    return which, step, json.dumps({"topics": topics, "payload": payload})
