@@ -131,7 +131,7 @@ def _look_at(connection: Any, record: Any, proxy: Any) -> None:
     if not driver.is_closed() and time.monotonic() - record.info.get("used_at", math.inf) > ASK_AFTER_SECONDS:
         try:
             connection.ping()
-        except Exception:
+        except Exception:  # it may fail in any way once the other side is gone; what counts is looked at below
             if not driver.is_closed():
                 raise
     if driver.is_closed():
