@@ -92,7 +92,7 @@ class Idempotency:
         watching = watch_commits.set(run.watch)
         try:
             await self.app(request.scope, receive, settle_then_send)
-        except Exception:
+        except Exception:  # of whatever kind: it goes on, once what was begun is settled
             await run.settle(None, done=False)
             raise
         finally:  # whoever is cancelled is settled by the end of the lease
