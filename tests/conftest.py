@@ -18,7 +18,7 @@ from passlib.context import CryptContext
 from sqlalchemy import text
 
 from backend.config import settings
-from backend.core import security
+from backend.core import limits, security
 from backend.core.db import Base, transaction
 from backend.core.redis import redis
 from backend.local.stack import Stack
@@ -96,7 +96,7 @@ async def app(stack: Stack) -> AsyncIterator[FastAPI]:
 
 
 async def empty_everything() -> None:
-    """Remove all rows and all Redis keys. Objects in S3 stay: their keys are random."""
+    """Remove all rows, all Redis keys and what was counted here. Objects in S3 stay: their keys are random."""
     tables = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
     for attempt in range(5):
         try:
@@ -108,6 +108,7 @@ async def empty_everything() -> None:
             if attempt == 4:
                 raise
     await redis.client.flushdb()
+    limits.forget()
 
 
 @pytest.fixture

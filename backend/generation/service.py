@@ -18,7 +18,7 @@ from backend.generation.spec import DEFAULT_SECONDS, ImageRef, Wish, size_of
 from backend.jobs import service as jobs
 from backend.jobs import timeline
 from backend.jobs.models import Job, JobState
-from backend.orgs.access import Actor, Permission, get_visible, require, visible
+from backend.orgs.access import Actor, Permission, get_visible, visible
 from backend.videos import quota as bytes_quota
 from backend.videos import service as videos
 from backend.videos.models import Video
@@ -266,20 +266,7 @@ async def delete(session: AsyncSession, *, actor: Actor, generation: Generation,
 
 async def restore(session: AsyncSession, *, actor: Actor, generation_id: uuid.UUID) -> Generation:
     """Undo a deletion within its grace. Raises NotFound once the removal has begun; Forbidden."""
-    purge = await session.scalar(
-        select(Job)
-        .where(
-            Job.project_id.in_(actor.project_ids),
-            Job.dedupe_key == _purge_key(generation_id),
-            Job.state == JobState.QUEUED,
-            Job.started_at.is_(None),
-        )
-        .with_for_update(skip_locked=True)
-    )
-    if purge is None:
-        raise NotFound
-    require(actor, Permission.EDIT, purge.project_id)
-    await jobs.cancel_job(session, actor=actor, job=purge)
+    await jobs.call_off(session, actor=actor, dedupe_key=_purge_key(generation_id))
     await session.execute(update(Generation).where(Generation.id == generation_id).values(deleted_at=None))
     generation = await get_generation(session, actor=actor, generation_id=generation_id)
     video = await session.get(Video, generation.video_id) if generation.video_id is not None else None

@@ -10,14 +10,14 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.core.errors import InvalidState
+from backend.core.errors import InvalidState, NotFound
 from backend.core.queue import Task, registry
 from backend.jobs import families, moves
 from backend.jobs.families import Family, InUse, cancel_family, family_of
 from backend.jobs.models import LIVE_STATES, Job, JobState
 from backend.jobs.moves import JobError, LeaseLost
 from backend.jobs.queries import find_job, latest_for_videos, list_jobs, public, public_many, queue_positions
-from backend.orgs.access import Actor
+from backend.orgs.access import Actor, Permission, require, visible
 
 __all__ = [
     "Family",
@@ -119,6 +119,23 @@ async def cancel_job(session: AsyncSession, *, actor: Actor | None, job: Job) ->
         return job
     log.info("job.cancel_requested", job_id=str(job.id), kind=job.kind, by=_who(actor))
     return await families.cancel(session, job)
+
+
+async def call_off(session: AsyncSession, *, actor: Actor, dedupe_key: str) -> Job:
+    """Cancel what waits under this key and was never begun. Raises NotFound once it has begun; Forbidden."""
+    job = await session.scalar(
+        visible(Job, actor)
+        .where(
+            Job.dedupe_key == dedupe_key,
+            Job.state == JobState.QUEUED,
+            Job.started_at.is_(None),
+        )
+        .with_for_update(skip_locked=True)
+    )
+    if job is None:
+        raise NotFound
+    require(actor, Permission.EDIT, job.project_id)
+    return await cancel_job(session, actor=actor, job=job)
 
 
 async def retry_job(session: AsyncSession, *, actor: Actor | None, job: Job, ring: bool = True) -> Job:

@@ -12,7 +12,7 @@ from backend.core.errors import InvalidState, NotFound
 from backend.jobs import service as jobs
 from backend.jobs import timeline
 from backend.jobs.models import LIVE_STATES, Job, JobState
-from backend.orgs.access import Actor, Permission, get_visible, require
+from backend.orgs.access import Actor, Permission, get_visible
 from backend.videos.announcements import tell_of_video
 from backend.videos.listing import VideoPage
 from backend.videos.models import Video, VideoStatus
@@ -149,20 +149,7 @@ async def delete_video(session: AsyncSession, *, actor: Actor, video: Video, gra
 
 async def restore_video(session: AsyncSession, *, actor: Actor, video_id: uuid.UUID) -> Video:
     """Undo a deletion within its grace. Raises NotFound once the removal has begun; Forbidden."""
-    purge = await session.scalar(
-        select(Job)
-        .where(
-            Job.project_id.in_(actor.project_ids),
-            Job.dedupe_key == _purge_key(video_id),
-            Job.state == JobState.QUEUED,
-            Job.started_at.is_(None),
-        )
-        .with_for_update(skip_locked=True)
-    )
-    if purge is None:
-        raise NotFound
-    require(actor, Permission.EDIT, purge.project_id)
-    await jobs.cancel_job(session, actor=actor, job=purge)
+    purge = await jobs.call_off(session, actor=actor, dedupe_key=_purge_key(video_id))
     await session.execute(update(Video).where(Video.id == video_id).values(deleted_at=None))
     await tell_of_video(session, EventType.VIDEO_RESTORED, project_id=purge.project_id, video_id=video_id)
     log.info("video.restored", video_id=str(video_id))

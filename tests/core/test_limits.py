@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -27,7 +28,7 @@ def redis_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(redis, "_client", Away())
     yield
-    limits._away_until = 0.0
+    limits.forget()
 
 
 def counted(answer: httpx.Response) -> tuple[int, int]:
@@ -201,13 +202,34 @@ async def test_a_redis_that_hangs_is_waited_for_once(
             return run
 
     monkeypatch.setattr(limits, "REDIS_SECONDS", 0.05)
-    limits._away_until = 0.0
+    limits.forget()
     with monkeypatch.context() as away:
         away.setattr(redis, "_client", Hangs())
         for _ in range(5):
             assert (await client.get("/api/projects")).headers["ratelimit-limit"]
-    limits._away_until = 0.0
+    limits.forget()
     assert asked == 1
+
+
+async def test_an_answer_that_came_while_this_process_stood_still_is_read(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Answers:
+        def register_script(self, script: str) -> object:
+            async def run(**given: object) -> tuple[int, list[tuple[int, str]]]:
+                await asyncio.sleep(0)
+                time.sleep(0.3)  # noqa: ASYNC251  # all of this process stands still
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                return 1, [(41, "60")]
+
+            return run
+
+    monkeypatch.setattr(limits, "REDIS_SECONDS", 0.2)
+    monkeypatch.setattr(redis, "_client", Answers())
+    [count] = (await limits.use([Quota("test", 50)])).counts
+    assert count.remaining == 41
+    monkeypatch.undo()
 
 
 async def test_a_redis_client_that_swallows_cancels_keeps_nobody_waiting(
@@ -230,7 +252,7 @@ async def test_a_redis_client_that_swallows_cancels_keeps_nobody_waiting(
         async with asyncio.timeout(30):
             assert not await refused(Quota(secrets.token_hex(4), 2))
     let_go.set()
-    limits._away_until = 0.0
+    limits.forget()
 
 
 async def test_while_redis_is_away_one_looks_whether_it_is_back_and_the_others_do_not_wait(

@@ -1,12 +1,10 @@
 """Where results and pictures may be fetched from, and what is sent along."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -17,6 +15,7 @@ from backend.generation import fetching
 from backend.generation.providers.base import Remote
 from backend.jobs.running import JobError
 from tests.conftest import free_port
+from tests.serving import serving
 
 
 class Server:
@@ -43,13 +42,8 @@ class Server:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Server"]:
         app = Starlette(routes=[Route("/file", self.file), Route("/away", self.away)])
-        server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_level="error", lifespan="off"))
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        yield self
-        server.should_exit = True
-        await task
+        async with serving(app, self.port):
+            yield self
 
 
 @pytest.fixture

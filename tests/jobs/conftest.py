@@ -1,7 +1,6 @@
 """Kinds of jobs made for one test, a project to run them in, and a real server for event streams."""
 
 import asyncio
-import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,6 +21,7 @@ from backend.jobs.running import Run, Runner
 from backend.jobs.tasks import sweep, watch_cancels
 from backend.orgs.models import Project
 from tests.conftest import Person, free_port
+from tests.serving import serving
 
 Declare = Callable[..., str]
 MakeRunner = Callable[..., Runner]
@@ -106,26 +105,11 @@ async def jobs_of(person: Person) -> Jobs:
     return Jobs(uuid.UUID(projects[0]["id"]), uuid.UUID(person.id))
 
 
-class QuietServer(uvicorn.Server):
-    """uvicorn without its signal handlers: the test run keeps its own."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @pytest.fixture
 async def address(app: FastAPI) -> AsyncIterator[str]:
     """The application behind a real socket in this process: event streams cannot be read without one."""
-    port = free_port()
-    server = QuietServer(uvicorn.Config(app, port=port, lifespan="off", log_level="warning"))
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(60):
-        while not server.started:
-            await asyncio.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = server.force_exit = True
-    await serving
+    async with serving(app, free_port(), log_level="warning") as url:
+        yield url
 
 
 # --- what jobs do in tests --------------------------------------------------------------------------------------------

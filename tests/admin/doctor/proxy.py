@@ -1,18 +1,17 @@
 """A proxy in front of a real server that does to requests and answers what misconfigured ones do."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.conftest import free_port
+from tests.serving import serving
 
 METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"]
 #: What is said between two neighbours only.
@@ -77,16 +76,5 @@ async def _passed(client: httpx.AsyncClient, got: httpx.Response) -> AsyncIterat
 @asynccontextmanager
 async def running(proxy: Proxy) -> AsyncIterator[Proxy]:
     app = Starlette(routes=[Route("/{path:path}", proxy.handle, methods=METHODS)])
-    config = uvicorn.Config(app, port=proxy.port, log_level="error", lifespan="off", date_header=False)
-    server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        assert not serving.done(), "the proxy did not start"
-        await asyncio.sleep(0.02)
-    try:
+    async with serving(app, proxy.port, date_header=False):
         yield proxy
-    finally:
-        server.should_exit = True
-        server.force_exit = True
-        await serving
