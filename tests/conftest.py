@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
 from fastapi import FastAPI
 from passlib.context import CryptContext
@@ -31,6 +32,10 @@ importlib.import_module("backend.core.idempotent_requests")
 importlib.import_module("backend.generation.delivery_models")
 
 PASSWORD = "correct horse battery"
+
+#: How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 def environment(stack: Stack) -> dict[str, str]:

@@ -155,7 +155,6 @@ def drive(url: str, asker: Asker, operation: Any, mode: GenerationMode, findings
     run = given(case=operation.as_strategy(generation_mode=mode))(one)
     run = settings(
         max_examples=1 if slow else EXAMPLES,
-        deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.signal
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.coaching.filters import coefficients, curve, cutoff, fill_gaps, low_pass, runs, smooth
@@ -14,7 +14,6 @@ def test_the_cutoff_is_six_hertz_or_what_the_rate_can_tell(fps: float, hertz: fl
     assert cutoff(fps) == pytest.approx(hertz)
 
 
-@settings(deadline=None)
 @given(fps=st.floats(2, 120), share=st.floats(0.01, 0.49))
 def test_the_coefficients_are_those_of_scipy(fps: float, share: float) -> None:
     b, a = coefficients(share * fps, fps)
@@ -23,7 +22,6 @@ def test_the_coefficients_are_those_of_scipy(fps: float, share: float) -> None:
     assert a == pytest.approx(expected_a, rel=1e-9, abs=1e-12)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(11, 200), fps=st.floats(5, 60))
 def test_the_filter_is_that_of_scipy(seed: int, count: int, fps: float) -> None:
     values = np.random.default_rng(seed).normal(size=(count, 2))

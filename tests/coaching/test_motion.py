@@ -89,7 +89,7 @@ def swapped(name: str) -> str:
 SIGNED = ("trunk_lean_set_up", "trunk_lean_at_impact", "balance", "symmetry", "separation_peak")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(noise=st.floats(0, 1.5), seed=st.integers(0, 999), view=st.sampled_from(["front", "side", "other"]))
 def test_a_mirror_swaps_left_and_right_and_changes_nothing_else(noise: float, seed: int, view: View) -> None:
     shown = exact(12.5, noise=noise, seed=seed)
@@ -104,7 +104,7 @@ def test_a_mirror_swaps_left_and_right_and_changes_nothing_else(noise: float, se
             assert other == pytest.approx(-value if name.startswith(SIGNED) else value, rel=1e-6, abs=1e-6), name
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(scale=st.floats(0.2, 5), seed=st.integers(0, 999))
 def test_size_in_the_picture_changes_nothing(scale: float, seed: int) -> None:
     plain, other = (values(seen(exact(12.5, noise=0.7, scale=factor, seed=seed))) for factor in (1.0, scale))

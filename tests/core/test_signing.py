@@ -125,7 +125,7 @@ def parts_of(url: str) -> tuple[SplitResult, list[tuple[str, str]]]:
     return split._replace(query=""), sorted(parse_qsl(split.query, keep_blank_values=True, strict_parsing=True))
 
 
-@hypothesis_settings(deadline=None, max_examples=200)
+@hypothesis_settings(max_examples=200)
 @given(
     where=st.one_of(
         st.tuples(st.sampled_from(ENDPOINTS), st.just("path")), st.tuples(st.sampled_from(VIRTUAL), st.just("virtual"))

@@ -1,9 +1,10 @@
 """A session that ends while something is on its way: the page stays, says so, and loses nothing of what was typed."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.flows.browser import PASSWORD, Visitor
 from tests.flows.uploading import MB, PICKER, Line, Sent, id_of, in_state, make_film, row_of, until_percent
@@ -49,11 +50,19 @@ async def test_what_is_on_its_way_arrives_and_is_named_after_the_login(visitor: 
     await in_state(row, "loggedout")
     await expect(row).to_contain_text(LOGGED_OUT)
     assert page.url.endswith("/upload"), "the page stays"
+    seen = asyncio.Event()
+
+    async def later(route: Route) -> None:
+        await seen.wait()  # it would be done before the second page has looked
+        await route.continue_()
+
+    await page.route("**/api/uploads/*/complete", later)
     async with page.context.expect_page() as opened:
         await row.get_by_role("link", name="Log in").click()
     second = await opened.value
     await log_in(second, visitor)
     await expect(second.get_by_text("on its way in another tab")).to_be_visible()
+    seen.set()
     await second.close()
     await page.bring_to_front()
     await in_state(row, "ready", 60)

@@ -85,7 +85,7 @@ async def check(jobs: Jobs, kind: str, told: Told, shape: list[tuple[int, bool]]
 async def test_any_family_is_done_exactly_when_the_model_says(jobs: Jobs) -> None:
     loop = asyncio.get_running_loop()
 
-    @settings(max_examples=50, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=50, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(FAMILIES, STEPS)
     def run(shape: list[tuple[int, bool]], steps: list[tuple[str, int]]) -> None:
         async def once() -> None:

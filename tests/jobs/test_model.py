@@ -254,7 +254,6 @@ async def test_jobs_do_what_the_model_does(jobs: Jobs) -> None:
     bounds = settings(
         max_examples=60,
         stateful_step_count=50,
-        deadline=None,
         database=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),

@@ -1,17 +1,12 @@
-"""The film of an animatic: cards zoomed slowly and faded into each other, frame by frame into one ffmpeg.
+"""The film of an animatic: cards zoomed slowly and faded into each other, all of it by one ffmpeg.
 
-The cards are cut into the planes of YUV 4:2:0 once, and each frame is a piece of these, scaled: what ffmpeg is given is
-what it encodes. It reads them from a named pipe, as any other file, so that it runs behind the same wall.
+A card is drawn larger than it is shown. Each frame is a piece of it, scaled: ffmpeg's scaler knows only whole pixels,
+and a slow zoom in whole pixels trembles, so the pieces are chosen to lie right to a fraction of one (`_Side`).
 """
 
-import asyncio
-import errno
-import fcntl
-import os
-import threading
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image
@@ -21,18 +16,15 @@ from backend.videos.media_tools import run_media_tool
 from backend.videos.sandbox import ToolOutput
 
 Tell = Callable[[float], Awaitable[None]]
-Planes = tuple[Image.Image, Image.Image, Image.Image]
-Box = tuple[float, float, float, float]
+Size = tuple[int, int]
 
-#: How much larger a card is drawn than it is shown, and over how much of that its zoom goes.
-OVERSIZE = 1.12
 _STALL_SECONDS = 120
-_OPEN_SECONDS = 60
-_PIPE_BYTES = 1024 * 1024
-#: RGB to the planes of BT.709 in the range of television: weights of red, green, blue, and what is added.
-_LUMA = (0.18259, 0.61423, 0.06201, 16.0)
-_BLUE = (-0.10064, -0.33857, 0.43922, 128.0)
-_RED = (0.43922, -0.39894, -0.04027, 128.0)
+#: Pixels of a card for one of the film: when it is nearest, and when it is farthest. Never too near to 1: `_Side`.
+_NEAR, _FAR = 1.06, 1.17
+#: How far the eye wanders along the longer way of what is not seen: from its middle to each side.
+_DRIFT = 0.2
+#: What stays unseen of a card on each of its sides; see `_Side`.
+_SLACK = 22
 
 
 @dataclass(frozen=True)
@@ -44,19 +36,30 @@ class Sound:
     tempo: float = 1.0
 
 
-def planes_of(card: Image.Image) -> Planes:
-    """Luma, and both chromas in half the size."""
-    half = (card.width // 2, card.height // 2)
-    luma, blue, red = (card.convert("L", weights) for weights in (_LUMA, _BLUE, _RED))
-    return luma, *(each.resize(half, Image.Resampling.BOX) for each in (blue, red))  # type: ignore[return-value]
+@dataclass(frozen=True)
+class Card:
+    """One scene's picture: raw RGB in a file, of the size `card_size` asks for."""
+
+    path: Path
+    size: Size
+
+
+def card_size(size: Size) -> Size:
+    """How large a card is drawn for a film of this size."""
+    return round(size[0] * _FAR) + 2 * _SLACK, round(size[1] * _FAR) + 2 * _SLACK
+
+
+def saved(picture: Image.Image, path: Path) -> Card:
+    path.write_bytes(picture.tobytes())
+    return Card(path, picture.size)
 
 
 async def encode(
-    cards: Sequence[Planes],
+    cards: Sequence[Card],
     scenes: Sequence[Scene],
     dest: Path,
     *,
-    size: tuple[int, int],
+    size: Size,
     fps: int,
     frames: int,
     sounds: Sequence[Sound],
@@ -65,52 +68,140 @@ async def encode(
     tell: Tell,
 ) -> ToolOutput:
     """Write the MP4; `tell` is told how many seconds are made. Raises MediaError, ToolMissing."""
-    pipe = dest.with_suffix(".frames")
-    os.mkfifo(pipe)
-    stop = threading.Event()
-    feeding = asyncio.ensure_future(asyncio.to_thread(_feed, pipe, cards, scenes, size, frames, stop))
-    try:
-        return await run_media_tool(
-            _command(pipe, dest, size, fps, frames, sounds, noise),
-            timeout_seconds,
-            on_progress=tell,
-            stall_seconds=_STALL_SECONDS,
-            max_written_bytes=max(64, 4 * frames // fps) * 1024 * 1024,
-        )
-    finally:
-        stop.set()  # a thread cannot be stopped from outside
-        while not feeding.done():
-            await asyncio.wait({feeding})
-        feeding.result()
-        pipe.unlink(missing_ok=True)
-
-
-def _command(
-    pipe: Path, dest: Path, size: tuple[int, int], fps: int, frames: int, sounds: Sequence[Sound], noise: str | None
-) -> list[str]:
     seconds = f"{frames / fps:.6f}"
-    words = ["ffmpeg", "-nostdin", "-hide_banner", "-v", "warning"]
-    words += [
-        "-f",
-        "rawvideo",
-        "-pix_fmt",
-        "yuv420p",
-        "-s",
-        f"{size[0]}x{size[1]}",
-        "-r",
-        str(fps),
-        "-i",
-        f"file:{pipe}",
-    ]
+    words = ["ffmpeg", "-nostdin", "-hide_banner", "-v", "warning", "-filter_complex_threads", "1"]
+    for card in cards:
+        shape = ["-pix_fmt", "rgb24", "-s", f"{card.size[0]}x{card.size[1]}", "-r", str(fps)]
+        words += ["-f", "rawvideo", *shape, "-i", f"file:{card.path}"]
     for sound in sounds:
         words += ["-f", "wav", "-i", f"file:{sound.path}"]
-    graph = mixed([(number + 1, each) for number, each in enumerate(sounds)], noise, seconds)
-    words += ["-filter_complex", graph, "-map", "0:v", "-map", "[sound]"] if graph else ["-map", "0:v"]
+    heard = mixed([(number + len(cards), each) for number, each in enumerate(sounds)], noise, seconds)
+    script = dest.with_suffix(".filters")  # too long to be one word of a command
+    script.write_text(";\n".join([*filmed(cards, scenes, size, fps), *([heard] if heard else [])]))
+    words += ["-filter_complex_script", str(script), "-map", "[film]"]
+    words += ["-map", "[sound]", "-c:a", "aac", "-b:a", "128k"] if heard else []
     words += ["-c:v", "libx264", "-preset", "veryfast", "-crf", "21", "-g", str(2 * fps), "-pix_fmt", "yuv420p"]
     for what in ("-colorspace", "-color_primaries", "-color_trc"):
         words += [what, "bt709"]
-    words += ["-color_range", "tv", *(["-c:a", "aac", "-b:a", "128k"] if graph else [])]
-    return [*words, "-t", seconds, "-movflags", "+faststart", "-y", f"file:{dest}"]
+    words += ["-color_range", "tv", "-t", seconds]
+    return await run_media_tool(
+        [*words, "-movflags", "+faststart", "-y", f"file:{dest}"],
+        timeout_seconds,
+        on_progress=tell,
+        stall_seconds=_STALL_SECONDS,
+        max_written_bytes=max(64, 4 * frames // fps) * 1024 * 1024,
+    )
+
+
+# --- what is seen ----------------------------------------------------------------------------------------------------
+
+
+def filmed(cards: Sequence[Card], scenes: Sequence[Scene], size: Size, fps: int) -> list[str]:
+    """The filters that make [film] of the cards, which are the first inputs."""
+    pieces = pieces_of(scenes)
+    used = [0] * len(cards)
+    parts = []
+    for number, piece in enumerate(pieces):
+        views = []
+        for index in piece.scenes:
+            views.append(f"view{index}_{used[index]}")
+            seen = _zoomed(cards[index], scenes[index], size, index, piece)
+            parts.append(f"[card{index}_{used[index]}]{seen}[{views[-1]}]")
+            used[index] += 1
+        merged = "overlay=format=yuv420" if len(views) == 2 else "null"
+        parts.append(f"{''.join(f'[{view}]' for view in views)}{merged}[piece{number}]")
+    for index, count in enumerate(used):
+        names = "".join(f"[card{index}_{number}]" for number in range(count))
+        parts.append(f"[{index}:v]scale=out_color_matrix=bt709:out_range=tv,format=yuv444p,split={count}{names}")
+    names = "".join(f"[piece{number}]" for number in range(len(pieces)))
+    return [*parts, f"{names}concat=n={len(pieces)},setpts=N/({fps}*TB)[film]"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Frames in which the same scenes are seen: one, or two of which the second comes."""
+
+    start: int
+    frames: int
+    scenes: tuple[int, ...]
+
+
+def pieces_of(scenes: Sequence[Scene]) -> list[Piece]:
+    """The whole film, cut where a fade begins or ends."""
+    cuts = sorted({cut for scene in scenes for cut in (scene.start, scene.start + scene.frames)})
+    pieces = []
+    for start, end in pairwise(cuts):
+        seen = tuple(n for n, each in enumerate(scenes) if each.start <= start < each.start + each.frames)
+        pieces.append(Piece(start, end - start, seen[-2:]))
+    return pieces
+
+
+def _zoomed(card: Card, scene: Scene, size: Size, index: int, piece: Piece) -> str:
+    """The card in this piece: every other one comes nearer over its scene, the rest go away; all drift a little."""
+    done = f"((n+{piece.start - scene.start})/{max(1, scene.frames - 1)})"
+    near = done if index % 2 == 0 else f"(1-{done})"
+    zoom = f"({_FAR}-{_FAR - _NEAR:.6f}*{near})"
+    drift = f"({'' if index % 4 < 2 else '-'}({done}-0.5)*{2 * _DRIFT})"
+    across, down = _Side(card.size[0], size[0], zoom, drift), _Side(card.size[1], size[1], zoom, "0")
+    fading = index != piece.scenes[0]
+    colours = f"yuva420p,fade=nb_frames={piece.frames}:alpha=1" if fading else "yuv420p"
+    return ",".join(
+        [
+            f"loop=loop={piece.frames - 1}:size=1",
+            f"crop=w={across.cut}:h={down.cut}:x='{across.begin}':y='{down.begin}'",
+            f"scale=w='{across.scaled}':h='{down.scaled}':eval=frame:flags=bilinear",
+            # Right behind the scaler: only its neighbour is told of a new size.
+            f"crop=w={size[0]}:h={size[1]}:x='{across.shown}':y='{down.shown}',format={colours},setsar=1",
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Where a frame lies on one side of its card, as ffmpeg's expressions of the frame's number.
+
+    From the card a piece of `cut` pixels is cut at `begin`, that is scaled to `scaled`, and of this the film shows what
+    begins at `shown`: whole numbers all, and `shown` an even one, for the halved chroma. A pixel of the film is `zoom`
+    of the card, so cutting two pixels further on and showing two pixels earlier moves the picture by 2 (zoom - 1): of
+    the few such ways that `_SLACK` has room for, the best is at most (zoom - 1) away from where the frame should be.
+    """
+
+    card: int
+    film: int
+    zoom: str
+    drift: str
+
+    @property
+    def cut(self) -> int:
+        return self.card - _SLACK
+
+    @property
+    def scaled(self) -> str:
+        return f"round({self.cut}/{self.zoom})"
+
+    @property
+    def begin(self) -> str:
+        return f"{self._steps};round(ld(3)+2*ld(4)*ld(0))"
+
+    @property
+    def shown(self) -> str:
+        return f"{self._steps};2*(ld(2)-ld(4))"
+
+    @property
+    def _steps(self) -> str:
+        unseen = f"({self.card - 2 * _SLACK}-{self.film}*ld(0))"
+        return ";".join(
+            [
+                f"st(0,{self.cut}/({self.scaled}))",  # the zoom as it is with whole pixels
+                f"st(1,{_SLACK}+{unseen}*(0.5+{self.drift}))",  # where the frame should begin
+                "st(2,floor(ld(1)/(2*ld(0))))",  # so many times two pixels of the film after
+                "st(3,ld(1)-2*ld(2)*ld(0))",  # this place, which is no whole pixel
+                "st(4,round((1-mod(ld(3),1))/(2*(ld(0)-1))))",  # but is one after so many times two pixels less
+            ]
+        )
+
+
+# --- what is heard ---------------------------------------------------------------------------------------------------
 
 
 def mixed(sounds: Sequence[tuple[int, Sound]], noise: str | None, seconds: str) -> str:
@@ -133,93 +224,3 @@ def mixed(sounds: Sequence[tuple[int, Sound]], noise: str | None, seconds: str) 
     shape = f"apad,atrim=duration={seconds},afade=t=out:st={end:.3f}:d=0.25,alimiter=limit=0.95"
     mix = f"amix=inputs={len(names)}:normalize=0:duration=longest," if len(names) > 1 else ""
     return ";".join([*parts, f"{''.join(names)}{mix}{shape},aformat=channel_layouts=stereo[sound]"])
-
-
-# --- frames ----------------------------------------------------------------------------------------------------------
-
-
-def _feed(
-    pipe: Path,
-    cards: Sequence[Planes],
-    scenes: Sequence[Scene],
-    size: tuple[int, int],
-    frames: int,
-    stop: threading.Event,
-) -> None:
-    """Write all frames; ends early when nobody reads any more."""
-    target = _open(pipe, stop)
-    if target is None:
-        return
-    try:
-        for number in range(frames):
-            if stop.is_set():
-                return
-            for plane in frame(cards, scenes, size, number):
-                _write(target, plane.tobytes(), stop)
-    except BrokenPipeError:
-        return
-    finally:
-        os.close(target)
-
-
-def frame(cards: Sequence[Planes], scenes: Sequence[Scene], size: tuple[int, int], number: int) -> list[Image.Image]:
-    """The planes of one frame."""
-    shown = [index for index, scene in enumerate(scenes) if scene.start <= number < scene.start + scene.frames]
-    pieces = [_zoomed(cards[index], scenes[index], size, index, number) for index in shown[-2:]]
-    if len(pieces) == 1:
-        return pieces[0]
-    before, after = (scenes[index] for index in shown[-2:])
-    overlap = before.start + before.frames - after.start
-    share = (number - after.start + 1) / (overlap + 1)
-    return [Image.blend(old, new, share) for old, new in zip(*pieces, strict=True)]
-
-
-def _zoomed(planes: Planes, scene: Scene, size: tuple[int, int], index: int, number: int) -> list[Image.Image]:
-    """The card at this moment: every other one is drawn nearer, the rest go away; all drift a little."""
-    done = (number - scene.start) / max(1, scene.frames - 1)
-    near = done if index % 2 == 0 else 1 - done
-    share = 1 - (1 - 1 / OVERSIZE) * near  # of the card that is seen
-    drift = (done - 0.5) * 0.4 * (1 if index % 4 < 2 else -1)
-    pieces = []
-    for plane, scale in zip(planes, (1, 2, 2), strict=True):
-        width, height = plane.size
-        seen = (width * share, height * share)
-        left, top = (width - seen[0]) * (0.5 + drift), (height - seen[1]) * 0.5
-        box: Box = (left, top, min(width, left + seen[0]), min(height, top + seen[1]))
-        pieces.append(plane.resize((size[0] // scale, size[1] // scale), Image.Resampling.BILINEAR, box))
-    return pieces
-
-
-def _open(pipe: Path, stop: threading.Event) -> int | None:
-    """The pipe, once somebody reads it; None: nobody will."""
-    until = time.monotonic() + _OPEN_SECONDS
-    while not stop.is_set() and time.monotonic() < until:
-        try:
-            target = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-            time.sleep(0.01)
-            continue
-        _widen(target)
-        return target
-    return None
-
-
-def _widen(target: int) -> None:
-    try:
-        fcntl.fcntl(target, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    except OSError:  # fewer bytes at once is only slower
-        return
-
-
-def _write(target: int, data: bytes, stop: threading.Event) -> None:
-    """Raises BrokenPipeError."""
-    left = memoryview(data)
-    while left:
-        try:
-            left = left[os.write(target, left) :]
-        except BlockingIOError:
-            if stop.is_set():
-                raise BrokenPipeError from None
-            time.sleep(0.002)

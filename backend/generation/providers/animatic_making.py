@@ -36,15 +36,20 @@ async def film(spec: Spec, folder: Path, told: "asyncio.Queue[Event]") -> Event:
     frames = max(1, round(spec.seconds * spec.fps))
     captions = scenes.texts(spec.prompt, frames / spec.fps, len(spec.images))
     told.put_nowait(Progress(2, "writing the scenes"))
-    voice = await _narrated(captions, spec, folder)
-    timed = scenes.timed(captions, voice.weights, frames=frames, fps=spec.fps)
     size = (spec.width // 2 * 2, spec.height // 2 * 2)
     drawn = []
-    for number, scene in enumerate(timed):
-        given = spec.images[number] if number < len(spec.images) else None
-        card = await asyncio.to_thread(_card, spec, size, scene.text, seed, number, len(timed), given, folder)
-        drawn.append(card.planes)
-        told.put_nowait(Progress(4 + 16 * (number + 1) / len(timed), "drawing the scenes", card.preview))
+    speaking = asyncio.ensure_future(_narrated(captions, spec, folder))
+    try:
+        for number, text in enumerate(captions):
+            given = spec.images[number] if number < len(spec.images) else None
+            card = await asyncio.to_thread(_card, spec, size, text, seed, number, len(captions), given, folder)
+            drawn.append(card.filmed)
+            told.put_nowait(Progress(4 + 16 * (number + 1) / len(captions), "drawing the scenes", card.preview))
+        voice = await speaking
+    finally:
+        speaking.cancel()
+        await asyncio.wait({speaking})
+    timed = scenes.timed(captions, voice.weights, frames=frames, fps=spec.fps)
 
     async def made(seconds: float) -> None:
         told.put_nowait(Progress(20 + 79 * min(1.0, seconds * spec.fps / frames), "filming"))
@@ -75,16 +80,16 @@ async def film(spec: Spec, folder: Path, told: "asyncio.Queue[Event]") -> Event:
 
 @dataclass(frozen=True)
 class _Card:
-    planes: filming.Planes
+    filmed: filming.Card
     preview: Path
 
 
 def _card(
     spec: Spec, size: cards.Size, text: str, seed: int, number: int, count: int, picture: Path | None, folder: Path
 ) -> _Card:
-    large = tuple(round(side * filming.OVERSIZE / 4) * 4 for side in size)
-    card = cards.card((large[0], large[1]), text, seed=seed, number=number + 1, count=count, picture=picture)
-    return _Card(filming.planes_of(card), _preview(card, folder / f"card-{number}.jpg"))
+    large = filming.card_size(size)
+    card = cards.card(large, text, seed=seed, number=number + 1, count=count, picture=picture)
+    return _Card(filming.saved(card, folder / f"card-{number}.rgb"), _preview(card, folder / f"card-{number}.jpg"))
 
 
 def _preview(picture: Image.Image, dest: Path) -> Path:
