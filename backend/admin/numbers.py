@@ -128,7 +128,7 @@ _CHANGES = text(
         SELECT finished_at, -1 FROM jobs WHERE state = 'cancelled' AND finished_at >= :since
             AND NOT EXISTS (SELECT FROM job_attempts WHERE job_id = jobs.id AND outcome = 'cancelled')
     )
-    SELECT (floor(extract(epoch FROM at) / :width) * :width)::bigint AS bucket, sum(change)::bigint
+    SELECT (floor(extract(epoch FROM at) / :width) * :width)::bigint AS bucket, sum(change)::bigint AS change
     FROM moves WHERE at >= :since GROUP BY bucket
     """
 )
@@ -250,7 +250,8 @@ async def read_buckets(session: AsyncSession, window: Window, *, waiting: int) -
     known = {start: _over[window, start] for start in wanted if (window, start) in _over}
     unknown = [start for start in wanted if start not in known]
     since = datetime.fromtimestamp(unknown[0], UTC)
-    changes: dict[int, int] = dict((await session.execute(_CHANGES, {"since": since, "width": width})).tuples().all())
+    changed = await session.execute(_CHANGES, {"since": since, "width": width})
+    changes: dict[int, int] = {row.bucket: row.change for row in changed}
     for start, completed, failed, half, most in await session.execute(
         _BUCKETS, {"buckets": unknown, "width": width, "sample": SAMPLE}
     ):

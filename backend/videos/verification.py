@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, extract, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -310,7 +310,8 @@ async def _not_yet(
 def _later() -> ColumnElement[datetime]:
     """When to look again: soon while it is new."""
     soonest = timedelta(seconds=settings.upload_sweep_seconds)
-    return func.now() + func.least(func.greatest((func.now() - Upload.created_at) * 0.25, soonest), _RAREST)
+    quarter = func.make_interval(0, 0, 0, 0, 0, 0, extract("epoch", func.now() - Upload.created_at) / 4)
+    return func.now() + func.least(func.greatest(quarter, soonest), _RAREST)
 
 
 async def _make_video(session: AsyncSession, upload: Upload, found: ObjectInfo, *, by_sender: bool) -> Confirmed:
