@@ -24,7 +24,7 @@ from backend.jobs.neighbours import worker_name
 from backend.jobs.running import Runner
 from backend.jobs.tasks import sweep, watch_cancels
 from backend.jobs.workers import Registration
-from backend.videos import confinement, workspace
+from backend.videos import confinement, recounting, workspace
 from backend.videos.sweep import keep_tidy
 from backend.webhooks.courier import Courier
 
@@ -54,6 +54,7 @@ class Work:
             self.registration.keep(),
             capabilities.keep_current(storage),
             keep_tidy(lambda: self.runner.closed),
+            recounting.keep_right(lambda: self.runner.closed),
             idempotent_requests.sweep(lambda: self.runner.closed),
             Courier(draining=lambda: self.runner.draining).keep(),
         )

@@ -40,6 +40,7 @@ def web(options: argparse.Namespace) -> int:
         port=int(os.environ.get("PORT") or "8000"),
         timeout_graceful_shutdown=4,  # whoever does not let go: with the rest of the end, five seconds
         server_header=False,
+        access_log=False,  # each request has a line of ours (core/middleware.py)
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies,
     )

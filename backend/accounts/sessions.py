@@ -2,17 +2,18 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fastapi import Request
-from sqlalchemy import ColumnElement, Row, Select, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.accounts.models import LoginSession, RefreshToken, User
 from backend.config import settings
-from backend.core.db import transaction
+from backend.core.db import autocommit, transaction
 from backend.core.errors import AppError, NotFound, Unauthenticated
 from backend.core.middleware import session_cookie_name
 from backend.core.security import digest, new_secret, read_access_token
@@ -166,8 +167,16 @@ def _later(days: int) -> ColumnElement[datetime]:
 # --- recognising -----------------------------------------------------------------------------------------------------
 
 
-#: The user, and of the session its id, when it was revoked, whether it is in time, and was seen long ago.
-Found = Row[User, uuid.UUID, datetime | None, bool, bool]
+class Found(NamedTuple):
+    """Whom a sign belongs to, and how their session stands."""
+
+    user: User
+    session_id: uuid.UUID
+    revoked_at: datetime | None
+    in_time: bool
+    seen_long_ago: bool
+
+
 Question = Select[User, uuid.UUID, datetime | None, bool, bool]
 
 # Each request asks one of these two: they are made once.
@@ -218,13 +227,14 @@ async def authenticate(session: AsyncSession, request: Request) -> Identity | No
     sign = sign_of(request)
     if sign is None:
         return None
-    return await recognise(session, sign.via, (await session.execute(sign.question, sign.sent)).one_or_none())
-
-
-async def recognise(session: AsyncSession, via: Via, found: Found | None) -> Identity:
-    """Whoever was found by a sign. Raises Unauthenticated, SessionRevoked."""
-    if found is None:
+    row = (await session.execute(sign.question, sign.sent)).one_or_none()
+    if row is None:
         raise Unauthenticated
+    return await recognise(sign.via, Found(*row), session)
+
+
+async def recognise(via: Via, found: Found, session: AsyncSession | None = None) -> Identity:
+    """Whoever was found by a sign; `session` if there is one open. Raises Unauthenticated, SessionRevoked."""
     user, session_id, revoked_at, in_time, seen_long_ago = found
     if revoked_at is not None:
         raise SessionRevoked
@@ -234,7 +244,8 @@ async def recognise(session: AsyncSession, via: Via, found: Found | None) -> Ide
         values: dict[str, object] = {"last_seen_at": func.now()}
         if via == "cookie":
             values["expires_at"] = _later(settings.session_days)
-        await session.execute(update(LoginSession).where(LoginSession.id == session_id).values(values))
+        async with nullcontext(session) if session else autocommit() as writing:
+            await writing.execute(update(LoginSession).where(LoginSession.id == session_id).values(values))
     return Identity(user=user, session_id=session_id, via=via)
 
 

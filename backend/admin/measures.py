@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus: this process's own figures, and those of all jobs and webhooks, read from Postgres.
+"""`/metrics` for Prometheus: this process's own figures, and those of the whole platform, read from Postgres.
 
 Counters of attempts begin at zero with the process, as Prometheus expects, and grow by what ended since the last
 asking. Every web process counts the whole platform's: take the greatest of them, not their sum.
@@ -28,6 +28,7 @@ from backend.core.errors import Forbidden, Unauthenticated
 from backend.core.metrics import registry
 from backend.core.web import client_ip, errors
 from backend.jobs.models import JobState
+from backend.videos import recounting
 from backend.webhooks.figures import Deliveries, deliveries
 
 router = APIRouter()
@@ -149,6 +150,17 @@ class WebhookCollector(Collector):
             yield GaugeMetricFamily(f"dailies_webhook_{name}", words, value=number)
 
 
+class CountCollector(Collector):
+    """The counters of videos that were found wrong and put right."""
+
+    def __init__(self, corrected: int) -> None:
+        self._corrected = corrected
+
+    def collect(self) -> Iterable[Metric]:
+        words = "Counters of videos that a recount found wrong and put right"
+        yield CounterMetricFamily("dailies_video_counts_corrected", words, value=self._corrected)
+
+
 @router.get(
     "/metrics",
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **errors(401, 403, 503)},
@@ -165,9 +177,11 @@ async def metrics(request: Request) -> Response:
         queues = await all_queues(session, workers)
         await ended.read_on(session)
         of_webhooks = await deliveries(session)
+        corrected = await recounting.corrected(session)
     of_all = CollectorRegistry()
     of_all.register(_Once(JobCollector(queues, workers, ended)))
     of_all.register(_Once(WebhookCollector(of_webhooks)))
+    of_all.register(_Once(CountCollector(corrected)))
     return Response(generate_latest(registry) + generate_latest(of_all), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -5,27 +5,28 @@ theirs. Dear things (signing in, registering, signing addresses for anybody) hav
 """
 
 import asyncio
+import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from fastapi import Request
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from starlette.datastructures import MutableHeaders
+from redis.exceptions import NoScriptError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.config import settings
 from backend.core.errors import RateLimited
 from backend.core.middleware import credentials_of
 from backend.core.redis import redis
-from backend.core.web import client_ip, error_response
+from backend.core.web import add_headers, client_ip, error_response
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +69,8 @@ for i, key in ipairs(KEYS) do
 end
 return {allowed and 1 or 0, answer}
 """
+#: By this Redis knows the script once it has seen it.
+_COUNT_NAME = hashlib.sha1(_COUNT.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -167,9 +170,14 @@ async def _in_time(asking: Coroutine[Any, Any, Standing]) -> Standing:
 
 
 async def _on_redis(quotas: Sequence[Quota]) -> Standing:
-    script = redis.client.register_script(_COUNT)
-    arguments = [number for quota in quotas for number in (quota.most, quota.seconds)]
-    allowed, counts = await script(keys=[f"limits:{quota.name}" for quota in quotas], args=arguments)
+    asked = [f"limits:{quota.name}" for quota in quotas]
+    asked += [str(number) for quota in quotas for number in (quota.most, quota.seconds)]
+    # redis-py types these for its synchronous client, too.
+    try:
+        answer = await cast("Awaitable[Any]", redis.client.evalsha(_COUNT_NAME, len(quotas), *asked))
+    except NoScriptError:  # it has been restarted
+        answer = await cast("Awaitable[Any]", redis.client.eval(_COUNT, len(quotas), *asked))
+    allowed, counts = answer
     return Standing(
         allowed=bool(allowed),
         counts=[
@@ -233,9 +241,9 @@ class Limited:
                 if credentials is not None and (sender := self.sender_of(request)):
                     self._remember(credentials, sender)
                 if standing is not None:
-                    headers = MutableHeaders(scope=message)
-                    for name, value in standing.headers.items():
-                        headers.setdefault(name, value)  # a limit of the route's own has said more
+                    # But for those of an answer that has them: a limit of the route's own has said more.
+                    left = standing.headers.items()
+                    add_headers(message, [(name.lower().encode(), value.encode()) for name, value in left])
             await send(message)
 
         if standing is not None and not standing.allowed:

@@ -10,7 +10,6 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import structlog
 from fastapi import Request
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backend.config import settings
@@ -23,7 +22,7 @@ from backend.core.errors import (
     ValidationFailed,
 )
 from backend.core.security import digest
-from backend.core.web import client_ip, error_response, on_unexpected, sender_ip
+from backend.core.web import add_headers, client_ip, error_response, on_unexpected, sender_ip
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +33,7 @@ FORM_TYPES = {"application/x-www-form-urlencoded", "multipart/form-data"}
 JSON_ONLY_PATHS = {"/upload", "/videos"}
 #: The part of an address by which whoever has it is let in: it is not for the log.
 _SECRET_PART = re.compile(r"(/invitations/|/api/v1/media/[^/]+/)[^/]+")
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
@@ -54,28 +54,27 @@ class RequestContext:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.headers = security_headers()
+        self.headers = [(name.lower().encode(), value.encode()) for name, value in security_headers().items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Request(scope).headers.get("x-request-id", "")
+        request = Request(scope)
+        given = request.headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        sender_ip.set(client_ip(Request(scope)))
+        sender_ip.set(client_ip(request))
         started, status, begun = time.perf_counter(), 500, False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status, begun
             if message["type"] == "http.response.start":
                 status, begun = message["status"], True
-                headers = MutableHeaders(scope=message)
-                for name, value in self.headers.items():
-                    headers.setdefault(name, value)
-                headers["X-Request-Id"] = request_id
+                own = [(b"x-request-id", request_id.encode())]
                 if not scope["path"].startswith("/static/"):
-                    headers.setdefault("Cache-Control", "no-store")
+                    own.append((b"cache-control", b"no-store"))
+                add_headers(message, self.headers + own)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -125,7 +124,7 @@ def check_address(scope: Scope) -> None:
             raw.decode()
         except UnicodeDecodeError:
             raise ValidationFailed("The address is not valid UTF-8.") from None
-        if any(byte < 9 or 13 < byte < 32 or byte == 127 for byte in raw):
+        if _CONTROL.search(raw):
             raise ValidationFailed("The address holds control characters.")
 
 
@@ -205,13 +204,16 @@ def check_body(request: Request, body: bytes) -> None:
     if kind != "application/json":
         raise UnsupportedMediaType
     try:
-        json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        _JSON.decode(body.decode("utf-8"))
     except (UnicodeDecodeError, ValueError, RecursionError):
         raise MalformedBody from None
 
 
 def _refuse_constant(name: str) -> Any:
     raise ValidationFailed(f"{name} is not a number.")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _media_type(request: Request) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, V
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.types import Message
 
 from backend.config import settings
 from backend.core import words
@@ -154,6 +155,13 @@ def redirect(request: Request, url: str) -> Response:
     if request.headers.get("HX-Request") == "true":
         return Response(status_code=204, headers={"HX-Redirect": url})
     return RedirectResponse(url, 303)
+
+
+def add_headers(message: Message, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Put these on an answer that begins (`http.response.start`), but for those it has; names are in lower case."""
+    given = list(message.get("headers", ()))
+    names = {name.lower() for name, _ in given}
+    message["headers"] = given + [header for header in headers if header[0] not in names]
 
 
 class SeeOther(Exception):

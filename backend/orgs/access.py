@@ -12,13 +12,15 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 from fastapi import Depends, Request
 from sqlalchemy import Select, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import make_transient_to_detached
 
 from backend.accounts import access as accounts_access
 from backend.accounts.access import ask_to_sign_in
 from backend.accounts.models import User
-from backend.accounts.sessions import Identity, Question, Sign, Via, recognise, sign_of, still_live
+from backend.accounts.sessions import Found, Identity, Question, Sign, Via, recognise, sign_of, still_live
 from backend.core import openapi
 from backend.core.db import Base, autocommit
+from backend.core.direct import Direct
 from backend.core.errors import Forbidden, NotFound, Unauthenticated
 from backend.orgs import credentials
 from backend.orgs.credentials import KeyInUse, KeyRefused
@@ -133,15 +135,15 @@ class Actor(Identity):
 @openapi.proved_by(*openapi.ANYBODY)
 async def _current(request: Request) -> Actor:
     # A connection of its own: it is given back before the route starts, and a stream holds none.
-    async with autocommit() as session:
-        key = credentials.sent_with(request)
-        if key is not None:
+    key = credentials.sent_with(request)
+    if key is not None:
+        async with autocommit() as session:
             actor = await _actor_of_key(session, key)
-        else:
-            sign = sign_of(request)
-            if sign is None:
-                raise Unauthenticated
-            actor = await _actor_of_sign(session, sign)
+    else:
+        sign = sign_of(request)
+        if sign is None:
+            raise Unauthenticated
+        actor = await _actor_of_sign(sign)
     request.state.actor = actor
     return actor
 
@@ -257,22 +259,29 @@ async def reload(session: AsyncSession, proofs: Sequence[Proof]) -> dict[Proof, 
     return actors
 
 
-async def _actor_of_sign(session: AsyncSession, sign: Sign) -> Actor:
+async def _actor_of_sign(sign: Sign) -> Actor:
     # Who it is and what they are where, at once: each request asks.
-    rows = (await session.execute(_with_memberships(sign.question), sign.sent)).all()
-    identity = await recognise(session, sign.via, rows[0][:5] if rows else None)
+    rows = await _with_memberships(sign.question).rows(sign.sent)
+    if not rows:
+        raise Unauthenticated
+    user = User(**{name: rows[0][name] for name in _OF_USER})
+    make_transient_to_detached(user)
+    found = Found(user, *rows[0][len(_OF_USER) : len(_OF_USER) + 4])
     standing = Standing()
     for row in rows:
-        if row.user_id is not None:
+        if row["user_id"] is not None:
             standing.note(row)
-    return _as_person(identity, standing)
+    return _as_person(await recognise(sign.via, found), standing)
+
+
+_OF_USER = User.__mapper__.column_attrs.keys()
 
 
 @cache
-def _with_memberships(question: Question) -> Select[Any]:
+def _with_memberships(question: Question) -> Direct:
     theirs = memberships(User.id).lateral("memberships")
     joined: Select[Any] = question.join(theirs, true(), isouter=True).add_columns(*theirs.c)
-    return joined
+    return Direct(joined)
 
 
 async def _actor_of_key(session: AsyncSession, text: str) -> Actor:

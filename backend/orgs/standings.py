@@ -1,7 +1,7 @@
 """What people are where: read from their memberships, in one query for as many as are asked about."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     ARRAY,
     CompoundSelect,
-    Row,
     SQLColumnExpression,
     Uuid,
     and_,
@@ -53,18 +52,18 @@ class Standing:
     org_features: dict[uuid.UUID, frozenset[str]] = field(default_factory=dict)
     names: dict[uuid.UUID, Named] = field(default_factory=dict)
 
-    def note(self, row: Row[Any]) -> None:
+    def note(self, row: Mapping[str, Any]) -> None:
         """Add what a row of `memberships` says."""
-        role = Role(row.role)
-        if row.project_id is not None:
-            self.roles[row.project_id] = higher(self.roles.get(row.project_id), role)
-            name = called(row.project_name, row.owner)
-            self.names[row.project_id] = Named(name, row.organization_name, bool(row.mine))
-        if row.own:
-            self.personal = row.project_id
-        if row.organization_id is not None:
-            self.org_roles[row.organization_id] = role
-            self.org_features[row.organization_id] = frozenset(row.features)
+        role, project_id, organization_id = Role(row["role"]), row["project_id"], row["organization_id"]
+        if project_id is not None:
+            self.roles[project_id] = higher(self.roles.get(project_id), role)
+            name = called(row["project_name"], row["owner"])
+            self.names[project_id] = Named(name, row["organization_name"], bool(row["mine"]))
+        if row["own"]:
+            self.personal = project_id
+        if organization_id is not None:
+            self.org_roles[organization_id] = role
+            self.org_features[organization_id] = frozenset(row["organization_features"])
 
     def may_grant(
         self, role: Role, *, project_id: uuid.UUID | None = None, organization_id: uuid.UUID | None = None
@@ -84,8 +83,8 @@ async def standings_of(session: AsyncSession, user_ids: Iterable[uuid.UUID]) -> 
     """What these people are where, in one query."""
     ids = list(user_ids)
     standings = {user_id: Standing() for user_id in ids}
-    for row in await session.execute(_of_many(), {"user_ids": ids}):
-        standings[row.user_id].note(row)
+    for row in (await session.execute(_of_many(), {"user_ids": ids})).mappings():
+        standings[row["user_id"]].note(row)
     return standings
 
 
@@ -110,7 +109,7 @@ def memberships(theirs: SQLColumnExpression[Any]) -> CompoundSelect[Any]:
             and_(Project.personal, Project.owner_id == ProjectMember.user_id).label("own"),
             func.coalesce(func.nullif(owner.name, ""), owner.email).label("owner"),
             cast(null(), OrgMember.organization_id.type).label("organization_id"),
-            cast(null(), Organization.features.type).label("features"),
+            cast(null(), Organization.features.type).label("organization_features"),
         )
         .join(Project, Project.id == ProjectMember.project_id)
         .outerjoin(Organization, Organization.id == Project.organization_id)
@@ -129,7 +128,7 @@ def memberships(theirs: SQLColumnExpression[Any]) -> CompoundSelect[Any]:
             false().label("own"),
             cast(null(), User.email.type).label("owner"),
             OrgMember.organization_id,
-            Organization.features,
+            Organization.features.label("organization_features"),
         )
         .join(Organization, Organization.id == OrgMember.organization_id)
         .outerjoin(Project, and_(Project.organization_id == OrgMember.organization_id, there))

@@ -210,6 +210,17 @@ class VideoCount(Base):
     size_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
+class VideoRecount(Base):
+    """How far the recounting of `video_counts` has come: one row. `corrected` counts the counters it ever put right."""
+
+    __tablename__ = "video_recounts"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    after: Mapped[uuid.UUID]  #: the project that was reached; they are recounted in the order of their ids
+    due_at: Mapped[datetime] = mapped_column(server_default=func.now())  #: of what comes next
+    corrected: Mapped[int] = mapped_column(BigInteger, server_default="0")
+
+
 class StoredObject(Base):
     """The ledger: every key that was ever signed or written, until its object is known to be gone for good.
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.dml import ReturningInsert
 
 from backend.config import settings
+from backend.core.direct import Direct
 from backend.videos import ledger
 from backend.videos.ledger import ObjectKind
 from backend.videos.models import Upload, UploadState
@@ -32,15 +33,16 @@ _GIVEN = (
 )
 
 
-async def write(session: AsyncSession, upload: Upload, *, keep: timedelta, writable: timedelta) -> None:
-    """Write the rows. `keep`: how long the upload can go on; `writable`: how long an address lets others write.
+async def write(upload: Upload, *, keep: timedelta, writable: timedelta, session: AsyncSession | None = None) -> None:
+    """Write the rows, by themselves or in a transaction. `keep`: how long the upload can go on; `writable`: how long an
+    address lets others write.
 
     The upload itself stays out of the session; its `state` and `expires_at` are set.
     """
     given = {name: getattr(upload, name) for name in _GIVEN}
-    unseen = timedelta(seconds=settings.upload_sweep_seconds)
-    row = await session.execute(_writing(), {**given, "keep": keep, "writable": writable, "unseen": unseen})
-    upload.state, upload.expires_at = UploadState.WAITING, row.scalar_one()
+    given |= {"keep": keep, "writable": writable, "unseen": timedelta(seconds=settings.upload_sweep_seconds)}
+    rows = (await session.execute(_writing(), given)).all() if session else await _writing_alone().write(given)
+    upload.state, upload.expires_at = UploadState.WAITING, rows[0][0]
 
 
 async def name_parts(session: AsyncSession, upload: Upload) -> None:
@@ -52,6 +54,11 @@ async def name_parts(session: AsyncSession, upload: Upload) -> None:
 def _naming() -> Update:
     table = cast(Table, Upload.__table__)
     return update(table).where(table.c.id == bindparam("upload_id")).values(storage_upload_id=bindparam("name"))
+
+
+@cache
+def _writing_alone() -> Direct:
+    return Direct(_writing())
 
 
 @cache

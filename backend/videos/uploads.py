@@ -251,10 +251,13 @@ async def begin(*, actor: Actor, file: Announced) -> Begun:
         description=file.texts.description,
     )
     keep = timedelta(days=settings.upload_keep_days) if file.resumable else timedelta(seconds=seconds)
-    # Where there are no quotas it is one statement, which needs no transaction around it.
-    async with transaction() if quota.are_set() else autocommit() as session:
-        await quota.reserve(session, project_id=project_id, size_bytes=file.size_bytes)
-        await reserving.write(session, upload, keep=keep, writable=timedelta(seconds=seconds))
+    writable = timedelta(seconds=seconds)
+    if quota.are_set():
+        async with transaction() as session:
+            await quota.reserve(session, project_id=project_id, size_bytes=file.size_bytes)
+            await reserving.write(upload, keep=keep, writable=writable, session=session)
+    else:  # one statement, which needs no transaction around it
+        await reserving.write(upload, keep=keep, writable=writable)
     if whole:
         url = await storage.presign_put(
             upload.s3_key, expires_seconds=seconds, content_type=content_type, size_bytes=file.size_bytes, only_new=True

@@ -1,6 +1,7 @@
 """`/metrics`: what Prometheus reads, and who may read it."""
 
 import asyncio
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ from backend.config import settings
 from backend.core.db import transaction
 from backend.jobs import leases
 from backend.jobs.moves import JobError
+from backend.videos.models import VideoRecount
 from backend.webhooks import courier, deliveries
 from tests.admin.conftest import People
 from tests.jobs.conftest import Declare, Jobs
@@ -129,6 +131,13 @@ async def test_requests_are_counted_by_route_and_not_by_path(prometheus: httpx.A
     assert grown - before("dailies_http_requests_total", status="404", **labels) == 3
     assert after("dailies_http_request_seconds_count", **labels) >= 3
     assert after("dailies_http_requests_total", method="GET", route="none", status="404") >= 1
+
+
+async def test_counters_of_videos_that_were_put_right_are_told(prometheus: httpx.AsyncClient, people: People) -> None:
+    assert (await scrape(prometheus))("dailies_video_counts_corrected_total") == 0
+    async with transaction() as session:
+        session.add(VideoRecount(id=1, after=uuid.uuid4(), corrected=3))
+    assert (await scrape(prometheus))("dailies_video_counts_corrected_total") == 3
 
 
 async def test_the_pool_and_the_streams_are_told(prometheus: httpx.AsyncClient, people: People) -> None:

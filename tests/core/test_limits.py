@@ -23,7 +23,7 @@ def redis_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nobody listens where Redis should be."""
 
     class Away:
-        def register_script(self, script: str) -> object:
+        async def evalsha(self, *asked: object) -> object:
             raise ConnectionRefusedError
 
     monkeypatch.setattr(redis, "_client", Away())
@@ -193,13 +193,10 @@ async def test_a_redis_that_hangs_is_waited_for_once(
     asked = 0
 
     class Hangs:
-        def register_script(self, script: str) -> object:
-            async def run(**given: object) -> None:
-                nonlocal asked
-                asked += 1
-                await asyncio.sleep(60)
-
-            return run
+        async def evalsha(self, *given: object) -> None:
+            nonlocal asked
+            asked += 1
+            await asyncio.sleep(60)
 
     monkeypatch.setattr(limits, "REDIS_SECONDS", 0.05)
     limits.forget()
@@ -215,15 +212,12 @@ async def test_an_answer_that_came_while_this_process_stood_still_is_read(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Answers:
-        def register_script(self, script: str) -> object:
-            async def run(**given: object) -> tuple[int, list[tuple[int, str]]]:
+        async def evalsha(self, *asked: object) -> tuple[int, list[tuple[int, str]]]:
+            await asyncio.sleep(0)
+            time.sleep(0.3)  # noqa: ASYNC251  # all of this process stands still
+            for _ in range(5):
                 await asyncio.sleep(0)
-                time.sleep(0.3)  # noqa: ASYNC251  # all of this process stands still
-                for _ in range(5):
-                    await asyncio.sleep(0)
-                return 1, [(41, "60")]
-
-            return run
+            return 1, [(41, "60")]
 
     monkeypatch.setattr(limits, "REDIS_SECONDS", 0.2)
     monkeypatch.setattr(redis, "_client", Answers())
@@ -232,19 +226,22 @@ async def test_an_answer_that_came_while_this_process_stood_still_is_read(
     monkeypatch.undo()
 
 
+async def test_a_redis_that_was_restarted_is_told_how_to_count_again(client: httpx.AsyncClient) -> None:
+    await redis.client.script_flush()
+    quota = Quota(secrets.token_hex(4), 2)
+    assert [await refused(quota) for _ in range(3)] == [False, False, True]
+
+
 async def test_a_redis_client_that_swallows_cancels_keeps_nobody_waiting(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let_go = asyncio.Event()
 
     class Deaf:
-        def register_script(self, script: str) -> object:
-            async def run(**given: object) -> None:
-                while not let_go.is_set():
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await let_go.wait()
-
-            return run
+        async def evalsha(self, *asked: object) -> None:
+            while not let_go.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await let_go.wait()
 
     monkeypatch.setattr(limits, "REDIS_SECONDS", 0.05)
     with monkeypatch.context() as away:
@@ -261,13 +258,10 @@ async def test_while_redis_is_away_one_looks_whether_it_is_back_and_the_others_d
     asked = 0
 
     class Hangs:
-        def register_script(self, script: str) -> object:
-            async def run(**given: object) -> None:
-                nonlocal asked
-                asked += 1
-                await asyncio.sleep(60)
-
-            return run
+        async def evalsha(self, *given: object) -> None:
+            nonlocal asked
+            asked += 1
+            await asyncio.sleep(60)
 
     monkeypatch.setattr(limits, "REDIS_SECONDS", 0.2)
     quota = Quota(secrets.token_hex(4), 100)

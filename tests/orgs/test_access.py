@@ -205,6 +205,7 @@ ALLOWED: dict[str, str] = {
     "videos/ledger.py": "the worker's: objects of rows that were loaded through the door, and of those that are gone",
     "videos/moving.py::move_video": "the jobs, the upload and the objects of a video that was loaded through the door",
     "videos/quota.py": "what counts for a project's owner, whoever of its members sends",
+    "videos/recounting.py": "the worker's: it counts everybody's videos, and shows nobody anything",
     "videos/reconcile.py": "admins': it compares everybody's objects with the storage, and shows no more than keys",
     "videos/removal.py": "the worker's: it acts for a job, and no person asks",
     "videos/sweep.py": "the worker's: it looks at everybody's uploads, and no person asks",
