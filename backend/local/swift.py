@@ -32,6 +32,7 @@ mount_check = false
 log_level = WARNING
 log_address = /nonexistent
 log_custom_handlers = backend.local.swift_parts.log_to_stderr
+log_requests = false
 fallocate_reserve = {reserved}
 """
 

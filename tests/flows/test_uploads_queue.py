@@ -3,10 +3,12 @@
 import asyncio
 import base64
 import signal
+import subprocess
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from playwright.async_api import expect
 from sqlalchemy import select
 
@@ -18,6 +20,16 @@ from backend.orgs.roles import Role
 from tests.conftest import Live
 from tests.flows.browser import Visitor, make_clip
 from tests.flows.uploading import MB, PICKER, Line, id_of, in_state, make_film, row_of, until_percent
+
+#: How many different ones there are, coarsely.
+COLOURS = """async image => {
+  await image.decode();
+  const context = Object.assign(document.createElement('canvas'), { width: 64, height: 36 }).getContext('2d');
+  context.drawImage(image, 0, 0, 64, 36);
+  const { data } = context.getImageData(0, 0, 64, 36);
+  const colour = (_, at) => data.slice(at * 4, at * 4 + 3).map((one) => one >> 4).join();
+  return new Set(Array.from({ length: 64 * 36 }, colour)).size;
+}"""
 
 
 async def test_three_files_travel_at_once_and_are_named_on_the_way(
@@ -51,6 +63,25 @@ async def test_three_files_travel_at_once_and_are_named_on_the_way(
         assert (video["title"], video["description"]) == (f"Card number {number + 1}", "From the second camera.")
     await page.get_by_role("button", name="Clear finished").click()
     await expect(page.locator(".up-row")).to_have_count(0)
+
+
+@pytest.mark.parametrize("dark_seconds", [0, 0.5])
+async def test_a_film_shows_a_picture_of_itself_also_when_it_begins_in_the_dark(
+    visitor: Visitor, tmp_path: Path, dark_seconds: float
+) -> None:
+    page = visitor.page
+    film = tmp_path / "night.mp4"
+    dark = f"drawbox=t=fill:color=black:enable='lt(t,{dark_seconds})'"
+    drawn = ["-f", "lavfi", "-i", f"testsrc2=size=640x360:rate=25:duration=4,{dark}", "-pix_fmt", "yuv420p"]
+    subprocess.run(["ffmpeg", "-v", "error", *drawn, "-c:v", "libx264", str(film)], check=True)
+    await visitor.open("/upload")
+    await (await Line.of(page)).set(upload_mb_s=0.01)  # the server's own picture is not there yet
+    await page.locator(PICKER).set_input_files(film)
+    picture = row_of(page, film).locator('.poster img[src^="blob:"]')
+    await expect(picture).to_be_visible()
+    assert await picture.evaluate(COLOURS) > 100
+    await row_of(page, film).get_by_role("button", name="Cancel").click()
+    await in_state(row_of(page, film), "cancelled")
 
 
 async def test_a_file_that_is_here_already_is_not_sent_twice_unless_asked_to(

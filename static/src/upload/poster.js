@@ -2,6 +2,10 @@
 
 const WIDTH = 320;
 const GIVE_UP_MS = 5_000;
+// Some browsers show nothing of a film before somebody looks for a place in it.
+const FIRST_MS = 1_000;
+// Of 255: a picture whose pixels differ less from each other is black, or another single colour.
+const DULL = 24;
 let last = Promise.resolve();
 
 /** @returns {Promise<{url: string, duration: number, width: number, height: number} | null>} an object URL of a JPEG */
@@ -16,19 +20,24 @@ async function grab(file) {
   const source = URL.createObjectURL(file);
   video.muted = true;
   video.playsInline = true;
-  video.preload = 'auto';
+  // The first picture costs a third of any other, while the file is about to be sent.
+  video.preload = 'metadata';
   try {
     video.src = source;
-    await once(video, 'loadeddata');
+    await once(video, 'loadedmetadata');
     if (!video.videoWidth) return null;
-    if (Number.isFinite(video.duration) && video.duration > 0.2) {
-      video.currentTime = Math.min(1, video.duration / 4);
-      await once(video, 'seeked');
-    }
+    const isThere = await firstPicture(video);
     const canvas = document.createElement('canvas');
     canvas.width = WIDTH;
     canvas.height = Math.max(1, Math.round((WIDTH * video.videoHeight) / video.videoWidth));
-    canvas.getContext('2d').drawImage(video, 0, 0, canvas.width, canvas.height);
+    const context = canvas.getContext('2d', { willReadFrequently: true });
+    const draw = () => context.drawImage(video, 0, 0, canvas.width, canvas.height);
+    if (isThere) draw();
+    if (!isThere || isDull(context)) {
+      video.currentTime = Number.isFinite(video.duration) ? Math.min(1, video.duration / 4) : 0;
+      await once(video, 'seeked');
+      draw();
+    }
     const blob = await new Promise((resolve) => canvas.toBlob(resolve, 'image/jpeg', 0.8));
     if (!blob) return null;
     return { url: URL.createObjectURL(blob), duration: video.duration, width: video.videoWidth, height: video.videoHeight };
@@ -37,6 +46,25 @@ async function grab(file) {
     video.load();
     URL.revokeObjectURL(source);
   }
+}
+
+/** Whether there is something to draw without looking for it. */
+function firstPicture(video) {
+  return new Promise((resolve) => {
+    setTimeout(() => resolve(false), video.requestVideoFrameCallback ? FIRST_MS : 0);
+    video.requestVideoFrameCallback?.(() => resolve(true));
+  });
+}
+
+/** Films often begin in the dark. Looks at the green, which is most of what one sees. */
+function isDull(context) {
+  const { data } = context.getImageData(0, 0, context.canvas.width, context.canvas.height);
+  let [least, most] = [255, 0];
+  for (let at = 1; at < data.length; at += 4) {
+    least = Math.min(least, data[at]);
+    most = Math.max(most, data[at]);
+  }
+  return most - least < DULL;
 }
 
 function once(target, name) {

@@ -15,8 +15,6 @@ import { problem, size } from './words.js';
 const HELD = ['offline', 'loggedout'];
 const MOVING = ['preparing', 'uploading', ...HELD, 'paused', 'checking'];
 const ENDED = ['ready', 'failed', 'refused', 'cancelled', 'duplicate'];
-// Bytes move a hundred times a second. Drawing them as often takes more of a small machine than sending them.
-const DRAW_MS = 250;
 // Ticks between looks at what waits for its file.
 const LOOK_TICKS = 30;
 // After these the bytes have to be sent from the beginning.
@@ -31,7 +29,7 @@ export class Upload {
   #texts = null;
   #speed = new Speed();
   #ticks = 0;
-  #drawing = null;
+  #isDrawn = true; // what has moved
   #isWhole = false; // the storage has every byte
 
   /**
@@ -191,9 +189,13 @@ export class Upload {
     this.row.error(problem({ code: 'another_file' }, { file: { name: this.name, size: this.size } }), 'another_file');
   }
 
-  /** Called each half second: figures, and a look whether anything still moves. */
+  /**
+   * Called each half second: draws what has moved, and looks whether anything still does. Bytes move a hundred times a
+   * second; drawing them as often takes more of a small machine than sending them.
+   */
   tick() {
     this.#delivery?.tick();
+    if (!this.#isDrawn) this.#draw();
     if (this.state === 'unfinished' && (this.#ticks += 1) % LOOK_TICKS === 0) this.#lookAgain();
     if (this.state === 'uploading') this.row.live(this.#share, ...(this.#delivery.isQueued ? ['Waits for the files before it'] : this.#speed.figures(this.size - this.bytes)));
     if (this.state === 'loggedout') this.row.live(this.#share);
@@ -263,12 +265,11 @@ export class Upload {
   #moved(bytes) {
     if (bytes < this.bytes) this.#speed = new Speed(); // what was under way is sent again
     this.bytes = Math.min(bytes, this.size);
-    this.#drawing ??= setTimeout(() => this.#draw(), DRAW_MS);
+    this.#isDrawn = false;
   }
 
   #draw() {
-    clearTimeout(this.#drawing);
-    this.#drawing = null;
+    this.#isDrawn = true;
     this.#speed.add(this.bytes);
     this.row.progress(this.percent);
     this.changed();
@@ -355,7 +356,7 @@ export class Upload {
   // --- the row -----------------------------------------------------------------------------------------------------
 
   #enter(state, options) {
-    if (this.#drawing) this.#draw();
+    if (!this.#isDrawn) this.#draw();
     this.state = state;
     this.row.state(state, { canPause: Boolean(this.#delivery?.upload), ...options });
     this.changed();
