@@ -1,6 +1,6 @@
 """Two thousand people on one web process, each following a job: idle, and at a thousand messages a second.
 
-Each round has a new process. What arrives is noted by this process, which also publishes, as a worker does; so what it
+All rounds are of one process. What arrives is noted by this process, which also publishes, as a worker does; so what it
 adds of its own is in the times.
 """
 
@@ -11,7 +11,6 @@ import resource
 import statistics
 import time
 import uuid
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import httpx
@@ -40,17 +39,6 @@ _JOBS = text(
     """
 )
 _ID = re.compile(rb"^id: \d+-(\d+)\r?$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Round:
-    """CPU in percent of a core, memory in KB a client, times from publishing to arriving in milliseconds."""
-
-    idle: float
-    kb: float
-    p50: float
-    p95: float
-    busy: float
 
 
 class Client(asyncio.Protocol):
@@ -92,43 +80,46 @@ async def measure(place: Place) -> list[Row]:
     database.open()
     redis.open()
     try:
-        rounds = [await _round(place, clients) for _ in range(place.rounds)]
+        return await _follow_all(place, clients)
     finally:
         await redis.close()
         await database.close()
-    busy, p50 = (statistics.median(getattr(each, name) for each in rounds) for name in ("busy", "p50"))
-    told = f"{clients} streams"
-    return [
-        Row(f"{told}, idle: CPU", tuple(each.idle for each in rounds), "%", at_most=1),
-        Row(f"{told}: memory a client", tuple(each.kb for each in rounds), "KB", at_most=60),
-        Row(
-            f"{told}, {RATE} messages/s: p95 from publishing to arriving",
-            tuple(each.p95 for each in rounds),
-            "ms",
-            at_most=20,
-            beside=f"p50 {p50:.1f} ms, {busy:.0f} % of a core",
-        ),
-    ]
 
 
-async def _round(place: Place, count: int) -> Round:
+async def _follow_all(place: Place, count: int) -> list[Row]:
+    p50, p95, busy = [], [], []
     async with place.web() as web:
         token, owner = await _sign_up(web)
         states = await _running_jobs(owner, count)
         before = web.memory_mb()
         clients = await _follow(web, token, states)
         try:
-            await asyncio.sleep(place.size(10, 1))
+            # None looks for itself earlier than this, and each tells once in a window that it is still there.
+            await asyncio.sleep(place.size(int(events.READ_AGAIN_SECONDS / 2), 1))
             kb = 1024 * (web.memory_mb() - before) / count
-            idle = await _cpu(web, place.size(30, 1))
-            computed, began = web.cpu_seconds(), time.perf_counter()
-            waits = await _publish(states, clients, seconds=place.size(10, 1))
-            busy = 100 * (web.cpu_seconds() - computed) / (time.perf_counter() - began)
+            seconds = place.size(int(events.ALIVE_SECONDS), 1)
+            idle = [await _cpu(web, seconds) for _ in range(place.rounds)]
+            first = 0
+            for _ in range(place.rounds):
+                computed, began = web.cpu_seconds(), time.perf_counter()
+                waits = await _publish(states, clients, seconds=place.size(10, 1), first=first)
+                first += len(waits)
+                busy.append(100 * (web.cpu_seconds() - computed) / (time.perf_counter() - began))
+                p50.append(statistics.median(waits))
+                p95.append(statistics.quantiles(waits, n=20)[18])
         finally:
             for client in clients:
                 if client.transport is not None:
                     client.transport.abort()
-    return Round(idle, kb, statistics.median(waits), statistics.quantiles(waits, n=20)[18], busy)
+    told = f"{count} streams"
+    arriving = f"p50 {statistics.median(p50):.1f} ms, {statistics.median(busy):.0f} % of a core"
+    return [
+        Row(f"{told}, idle: CPU", tuple(idle), "%", at_most=1),
+        Row(f"{told}: memory a client", (kb,), "KB", at_most=60),
+        Row(
+            f"{told}, {RATE} messages/s: p95 from publishing to arriving", tuple(p95), "ms", at_most=20, beside=arriving
+        ),
+    ]
 
 
 async def _cpu(web: Process, seconds: int) -> float:
@@ -172,9 +163,12 @@ async def _follow(web: Process, token: str, states: list[State]) -> list[Client]
     return await asyncio.gather(*map(open_one, states))
 
 
-async def _publish(states: list[State], clients: list[Client], *, seconds: int) -> list[float]:
-    """How long each message took to arrive, in milliseconds. Raises TimeoutError: when some do not arrive."""
-    messages = [_message(states, number) for number in range(RATE * seconds)]
+async def _publish(states: list[State], clients: list[Client], *, seconds: int, first: int) -> list[float]:
+    """How long each message took to arrive, in milliseconds; `first` is the number of the first of all messages.
+
+    Raises TimeoutError: when some do not arrive.
+    """
+    messages = [_message(states, first + number) for number in range(RATE * seconds)]
     sent: list[tuple[Client, int, float]] = []
     began = time.perf_counter()
     while len(sent) < len(messages):

@@ -8,8 +8,8 @@ import asyncio
 import json
 import math
 import random
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any, cast
 
 import structlog
@@ -28,12 +28,15 @@ MAX_WAITING = 64
 QUIET_SECONDS = 5.0
 #: Streams read the truth again after about this long without news, for what was lost on the way to Redis: when its
 #: connection breaks they do so at once, and each two seconds until it is back.
-READ_AGAIN_SECONDS = 60.0
+READ_AGAIN_SECONDS = 120.0
 WITHOUT_REDIS_SECONDS = 2.0
-#: A stream that tells nothing for so long sends a comment: proxies cut what is silent, most of them after a minute.
-ALIVE_SECONDS = 25.0
+#: A stream that tells nothing for so long sends a comment: proxies cut what is silent, most of them after a minute,
+#: some after fifty seconds.
+ALIVE_SECONDS = 40.0
 #: Who reads nothing for so long is cut off.
 UNREAD_SECONDS = 30.0
+#: How often it is looked who is due for a comment, or to be cut off: both come up to this much later.
+LOOK_SECONDS = 2.0
 #: Streams that are opened at the same time. The others wait for their turn, and not for a database connection.
 OPENED_AT_ONCE = 3
 
@@ -74,17 +77,20 @@ class Subscription:
     async def next(self, seconds: float = READ_AGAIN_SECONDS) -> Payload | None:
         """The next event; None means "read the truth": none came for about so long, or some may have been missed.
 
-        About: half of it to half as long again, so that a thousand streams do not read at once; and up to the next
-        full second, so that those which read in the same one do it together. Raises Closed.
+        About: half of it to half as long again, so that a thousand streams do not read at once; and up to the end of
+        its next twelfth (at least a second), so that those which read in the same one do it together. Raises Closed.
         """
         if self._hub.closing:
             raise Closed
         pause = seconds * random.uniform(0.5, 1.5) if self._hub.connected else min(seconds, WITHOUT_REDIS_SECONDS)  # noqa: S311
+        step = max(1.0, seconds / 12) if self._hub.connected else 1.0
+        loop = asyncio.get_running_loop()
+        # Cheaper than a time-out, which ends what waits by an exception.
+        alarm = loop.call_at(math.ceil((loop.time() + pause) / step) * step, self.put, None)
         try:
-            async with asyncio.timeout_at(math.ceil(asyncio.get_running_loop().time() + pause)):
-                payload = await self._waiting.get()
-        except TimeoutError:
-            payload = None
+            payload = await self._waiting.get()
+        finally:
+            alarm.cancel()
         if self._hub.closing:
             raise Closed
         return payload
@@ -231,36 +237,93 @@ class EventStream(EventSourceResponse):
         if scope["method"] == "HEAD":
             return await super().__call__(scope, receive, send)
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        events = cast("AsyncIterator[ServerSentEvent]", aiter(self.body_iterator))
-        gone, coming = asyncio.ensure_future(_gone(receive)), asyncio.ensure_future(anext(events, None))
+        events = cast("AsyncGenerator[ServerSentEvent, None]", aiter(self.body_iterator))
         try:
-            while True:
-                await asyncio.wait((gone, coming), timeout=ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                if gone.done():
-                    return None
-                chunk = _COMMENT
-                if coming.done():
-                    event = coming.result()
-                    if event is None:
-                        break
-                    chunk = event.encode()
-                    coming = asyncio.ensure_future(anext(events, None))
-                async with asyncio.timeout(UNREAD_SECONDS):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            for task in (gone, coming):
-                task.cancel()
-            await asyncio.gather(gone, coming, return_exceptions=True)
+            async with asyncio.timeout(None) as limit, aclosing(events):
+                line = _Line(send, receive, limit)
+                try:
+                    async for event in events:
+                        await line.say(event.encode())
+                    line.close()
+                    await line.say(b"", more_body=False)
+                finally:
+                    line.close()
+        except TimeoutError:
+            if not line.gone:
+                raise
         return None
 
 
 _COMMENT = b": \n\n"
 
 
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+class _Line:
+    """An open stream. When its client goes, or reads nothing, `limit` ends it."""
+
+    def __init__(self, send: Send, receive: Receive, limit: asyncio.Timeout) -> None:
+        self.gone = False
+        self._send, self._receive, self._limit = send, receive, limit
+        self._now = asyncio.get_running_loop().time
+        self._at = self._now()
+        self._saying = False
+        self._leaving = asyncio.create_task(self._leave())
+        self._comment: asyncio.Task[None] | None = None
+        _watch.add(self)
+
+    async def say(self, chunk: bytes, *, more_body: bool = True) -> None:
+        self._at, self._saying = self._now(), True
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": more_body})
+        self._at, self._saying = self._now(), False
+
+    def look(self) -> None:
+        """What is to be done after a while."""
+        silent = self._now() - self._at
+        if self._saying:
+            if silent >= UNREAD_SECONDS:
+                self._end()
+        elif silent >= ALIVE_SECONDS:
+            self._comment = asyncio.create_task(self.say(_COMMENT))
+
+    def close(self) -> None:
+        _watch.discard(self)
+        self._leaving.cancel()
+        if self._comment is not None:
+            self._comment.cancel()
+
+    async def _leave(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        self._end()
+
+    def _end(self) -> None:
+        _watch.discard(self)  # once is enough
+        self._limit.reschedule(self._now())
+
+
+class _Watch:
+    """Looks at all open streams together: a timer for each would cost more than most of them tell."""
+
+    def __init__(self) -> None:
+        self._lines: set[_Line] = set()
+        self._looking: asyncio.Task[None] | None = None
+
+    def add(self, line: _Line) -> None:
+        self._lines.add(line)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+
+    def discard(self, line: _Line) -> None:
+        self._lines.discard(line)
+
+    async def _look(self) -> None:
+        while self._lines:
+            await asyncio.sleep(LOOK_SECONDS)
+            for line in list(self._lines):
+                line.look()
+
+
+_watch = _Watch()
 
 
 def event_stream(messages: AsyncIterable[ServerSentEvent]) -> EventStream:

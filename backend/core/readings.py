@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from itertools import chain
 from typing import Generic, TypeVar
 
 import structlog
@@ -27,17 +28,16 @@ class Readings(Generic[K, V]):
 
     def __init__(self, read: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:
         self._read = read
-        self._asked: dict[K, asyncio.Future[V | None]] = {}
+        self._asked: dict[K, list[asyncio.Future[V | None]]] = {}
         self._reading: asyncio.Task[None] | None = None
 
     async def get(self, key: K) -> V | None:
         """What was read for this key, None when it is not there. Raises what the read raised."""
-        answer = self._asked.get(key)
-        if answer is None:
-            answer = self._asked[key] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
+        self._asked.setdefault(key, []).append(answer)
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._go_on())
-        return await asyncio.shield(answer)  # others may wait for it too
+        return await answer
 
     async def _go_on(self) -> None:
         while self._asked:
@@ -45,17 +45,18 @@ class Readings(Generic[K, V]):
             try:
                 found = await self._read(list(asked))
             except BaseException as error:
-                for answer in asked.values():
-                    if isinstance(error, Exception):
-                        answer.set_exception(error)
-                        answer.exception()  # who asked may have gone
-                    else:
+                for answer in chain.from_iterable(asked.values()):
+                    if not isinstance(error, Exception):
                         answer.cancel()
+                    elif not answer.done():  # who asked may have gone
+                        answer.set_exception(error)
                 if not isinstance(error, Exception):
                     raise
             else:
-                for key, answer in asked.items():
-                    answer.set_result(found.get(key))
+                for key, answers in asked.items():
+                    for answer in answers:
+                        if not answer.done():
+                            answer.set_result(found.get(key))
 
 
 async def patiently(read: Callable[[], Awaitable[T]]) -> T:

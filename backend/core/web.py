@@ -1,6 +1,7 @@
 """What every route shares: input types, answers in HTML, error answers, and how a request is looked at."""
 
 import json
+import time
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -15,6 +16,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -32,6 +34,8 @@ M = TypeVar("M", bound=BaseModel)
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "static" / "dist"
+#: How soon a running server follows a new build of the front end, whose old files are gone (s).
+FOLLOW_BUILD_SECONDS = 1.0
 
 
 # --- input -----------------------------------------------------------------------------------------------------------
@@ -104,23 +108,25 @@ def local_path(target: str | None, default: str = "/dashboard") -> str:
 # --- the answer ------------------------------------------------------------------------------------------------------
 
 
+def asset(name: str) -> str:
+    """The address of a built front-end file; its name holds a hash, so that it may be cached for ever."""
+    return f"/static/{_manifest(int(time.monotonic() / FOLLOW_BUILD_SECONDS)).get(name, name)}"
+
+
 @lru_cache(maxsize=1)
-def _manifest(built_at: int) -> dict[str, str]:
+def _manifest(moment: int) -> dict[str, str]:
     path = DIST / "manifest.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def _built_at() -> int:
-    """When the front end was built (ns), so that a running server follows a new build; its old files are gone."""
-    try:
-        return (DIST / "manifest.json").stat().st_mtime_ns
-    except OSError:
-        return 0
+def icon(name: str) -> Markup:
+    """A lucide icon. It is decoration: give the element around it words, visible or in aria-label."""
+    return _drawn(asset("icons.svg"), name)
 
 
-def asset(name: str) -> str:
-    """The address of a built front-end file; its name holds a hash, so that it may be cached for ever."""
-    return f"/static/{_manifest(_built_at()).get(name, name)}"
+@lru_cache(maxsize=1000)
+def _drawn(sprite: str, name: str) -> Markup:
+    return Markup('<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>').format(sprite, name)
 
 
 @cache
@@ -133,7 +139,7 @@ def templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(asset=asset, settings=settings, now=lambda: datetime.now(UTC))
+    environment.globals.update(asset=asset, icon=icon, settings=settings, now=lambda: datetime.now(UTC))
     environment.filters.update(
         filesize=words.filesize, duration=words.duration, span=words.span, ago=words.ago, timestamp=words.timestamp
     )
@@ -210,10 +216,10 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorBody, "description": _MEANING[status]} for status in statuses}
 
 
-def lenient(model: type[M]) -> Callable[[Request], M]:
+def lenient(model: type[M]) -> Callable[[Request], Awaitable[M]]:
     """A dependency for pages: their query as far as it means something; what does not is as if it were not there."""
 
-    def read(request: Request) -> M:
+    async def read(request: Request) -> M:  # what is no coroutine is called in a thread
         given = dict(request.query_params)
         try:
             return model.model_validate(given)

@@ -32,7 +32,7 @@ async def read_state(job_id: uuid.UUID) -> State | None:
 
 async def _read_states(job_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, State]:
     async with autocommit() as session:
-        jobs = await queries.find_jobs(session, job_ids)
+        jobs = await queries.find_rows(session, job_ids)
         shown = await queries.public_many(session, jobs)
     states = await progress.freshen([progress.state_of(job, out) for job, out in zip(jobs, shown, strict=True)])
     return {state.job.id: state for state in states}

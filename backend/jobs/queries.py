@@ -5,14 +5,15 @@ import time
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import func, select, text
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.paging import Order
 from backend.jobs.models import Job, JobState
 from backend.jobs.queues import obstacles
-from backend.jobs.schemas import JobOut, JobQuery, Pagination, from_row
+from backend.jobs.schemas import SHOWN, JobOut, JobQuery, Pagination, from_row
 from backend.orgs.access import Actor, visible
 
 #: Beyond this many jobs ahead the position is "this many": counting further would cost more than it tells.
@@ -81,6 +82,9 @@ _MEDIAN = text(
     ) AS recent
     """
 )
+_ROWS = select(*(Job.__table__.c[name] for name in (*SHOWN, "updated_at"))).where(
+    Job.__table__.c.id == any_(bindparam("ids", type_=ARRAY(Uuid())))
+)
 _estimates: dict[str, tuple[float, float | None]] = {}
 
 
@@ -132,6 +136,12 @@ async def find_job(session: AsyncSession, job_id: uuid.UUID) -> Job | None:
 async def find_jobs(session: AsyncSession, job_ids: Sequence[uuid.UUID]) -> Sequence[Job]:
     """Those of these jobs that are there, whoever asks: permission is checked by who shows them."""
     return (await session.scalars(select(Job).where(Job.id.in_(job_ids)))).all()
+
+
+async def find_rows(session: AsyncSession, job_ids: Sequence[uuid.UUID]) -> Sequence[Job]:
+    """The same as plain rows with what is shown of them, a third of the time: for the many that are followed."""
+    connection = await session.connection()
+    return cast("Sequence[Job]", (await connection.execute(_ROWS, {"ids": job_ids})).all())
 
 
 async def latest_for_videos(

@@ -49,6 +49,28 @@ class JobOut(BaseModel):
         return self.status in FINAL_STATES
 
 
+#: Of a job's row, all that its shape is made of.
+SHOWN = (
+    "id",
+    "kind",
+    "queue",
+    "state",
+    "stage",
+    "progress",
+    "attempt",
+    "max_attempts",
+    "error_code",
+    "error_message",
+    "error_retryable",
+    "video_id",
+    "project_id",
+    "cancel_requested_at",
+    "created_at",
+    "started_at",
+    "finished_at",
+)
+
+
 def from_row(
     job: Job,
     *,

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 from backend.core.db import autocommit
 from backend.core.events import Closed
@@ -21,30 +22,50 @@ async def _read(proofs: Sequence[Proof]) -> dict[Proof, Actor]:
 _actors = Readings(_read)
 
 
+class _Sight:
+    """The actor of a proof as last seen, for all streams that it opened."""
+
+    def __init__(self, actor: Actor) -> None:
+        self.actor: Actor | None = actor
+        self.at = time.monotonic()
+
+    def note(self, actor: Actor | None) -> None:
+        self.actor, self.at = actor, time.monotonic()
+
+
+_sights: WeakValueDictionary[Proof, _Sight] = WeakValueDictionary()
+
+
 class Follower:
     """Whoever follows a stream: of one project, or (None) of all those the actor saw when it was opened."""
 
     def __init__(self, actor: Actor, project_id: uuid.UUID | None = None) -> None:
         self.actor = actor
         self._project_id = project_id
-        self._looked_at = time.monotonic()
+        self._sight = _sights.setdefault(actor.proof, _Sight(actor))
+        self._sight.note(actor)
 
     async def look(self) -> Actor:
         """The actor as of now.
 
         Raises Closed: when there is no access any more, or other projects came or went: whoever still may comes back.
         """
-        actor = await patiently(lambda: _actors.get(self.actor.proof))
-        self._looked_at = time.monotonic()
+        self._sight.note(await patiently(lambda: _actors.get(self.actor.proof)))
+        return self._seen()
+
+    async def look_sometimes(self) -> None:
+        """The same, unless it was done just before: to be called before each message. Raises Closed."""
+        if time.monotonic() - self._sight.at >= LOOK_SECONDS:
+            await self.look()
+        else:
+            self._seen()
+
+    def _seen(self) -> Actor:
+        actor = self._sight.actor
         if actor is None or not self._sees_as_before(actor):
             raise Closed
         self.actor = actor
         return actor
-
-    async def look_sometimes(self) -> None:
-        """The same, unless it was done just before: to be called before each message. Raises Closed."""
-        if time.monotonic() - self._looked_at >= LOOK_SECONDS:
-            await self.look()
 
     def _sees_as_before(self, actor: Actor) -> bool:
         if self._project_id is None:

@@ -121,7 +121,7 @@ class LibraryQuery(BaseModel):
 
     @property
     def sort_label(self) -> str:
-        return next(choice.label for choice in self.sort_choices if choice.chosen)
+        return next(label for sort, order, label in _SORTS if (sort, order) == (self.sort, self.direction))
 
     def chips(self, counts: dict[VideoStatus, int]) -> list[Chip]:
         """The filters, with counts by status."""
@@ -134,7 +134,7 @@ class LibraryQuery(BaseModel):
 
     def url(self, **changes: str | int | uuid.UUID | None) -> str:
         """This library's address with some parts changed; what is usual is left out."""
-        now: dict[str, str | int | uuid.UUID | None] = {**self.model_dump(), **changes}
+        now: dict[str, str | int | uuid.UUID | None] = {**dict(self), **changes}
         usual = "asc" if now["sort"] == "title" else "desc"
         if now["order"] == usual:
             now["order"] = None

@@ -25,7 +25,6 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
-    literal,
     literal_column,
     select,
     true,
@@ -34,9 +33,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.paging import Order
 from backend.jobs.models import Job
-from backend.orgs.access import Actor, visible
+from backend.orgs.access import Actor
+from backend.videos.list_shape import SKIP, TAKE, WORDS, Shape, beyond, values
 from backend.videos.models import Video, VideoCount, VideoStatus
-from backend.videos.search import Sort, VideoQuery, filtered, order_of, words_of
+from backend.videos.search import VideoQuery, order_of, words_of
 from backend.videos.shapes import LISTED
 
 #: Up to here whole rows are skipped: cheaper than to look each shown one up again.
@@ -100,171 +100,194 @@ async def list_videos(session: AsyncSession, *, actor: Actor, query: VideoQuery)
     page = None if query.cursor is not None else query.page or 1
     skip = 0 if page is None else (page - 1) * query.limit
     order = order_of(query)
+    shape = Shape.of(actor, query)
+    given = values(actor, query, order, skip=skip)
     exact = True
     if not query.only_status:
-        total, exact, rare = await _looked_at(session, actor, query)
+        total, exact, rare = await _looked_at(session, actor, query, shape, given)
         if rare:
-            found, rows = await _found(session, actor, query, order, skip=skip)
+            found, rows = await _found(session, shape, given)
             rare = exact = found < MOST_COUNTED
             total = found if exact else max(found, total)
         if not rare:
-            rows = (await session.execute(_rows_at(_walked(actor, query, order, skip=skip), order))).all()
-    elif len(actor.project_ids) == 1 and skip < _SHALLOW_ROWS:
-        total, rows = await _of_one(session, actor.project_ids[0], query, order, skip=skip)
+            rows = await _read(session, _walked(shape), given)
+    elif not shape.several and skip < _SHALLOW_ROWS:
+        rows = await _read(session, _made(shape), given)
+        total = rows[0].total if rows else await _count(session, actor.project_ids, query)
     else:
         total = await _count(session, actor.project_ids, query)
-        places = _nearest(actor, query, order, skip=skip, total=total)
-        rows = [] if places is None else (await session.execute(_rows_at(places, order))).all()
+        rows = await _nearest(session, query, shape, given, skip=skip, total=total)
     items = rows[: query.limit]
     more = len(rows) > query.limit
     next_cursor = order.cursor(items[-1].place, items[-1].id) if more else None
     return VideoPage(items, total, exact, page, query.limit, next_cursor)
 
 
+async def _read(session: AsyncSession, statement: Select[Any], given: dict[str, Any]) -> Sequence[Row[Any]]:
+    connection = await session.connection()
+    rows: Sequence[Row[Any]] = (await connection.execute(statement, given)).all()
+    return rows
+
+
 # --- where nothing but a status narrows ------------------------------------------------------------------------------
 
 
-async def _of_one(
-    session: AsyncSession, project_id: uuid.UUID, query: VideoQuery, order: Order, *, skip: int
-) -> tuple[int, Sequence[Row[Any]]]:
-    """How many there are, and the rows of a page that is not deep."""
-    given: dict[str, Any] = {"project_id": project_id, "status": query.status, "skip": skip, "take": query.limit + 1}
-    if query.cursor is not None:
-        given["key"], given["row_id"] = order.read(query.cursor)
-    statement = _made(query.sort, query.descending, by_status=query.status is not None, goes_on="key" in given)
-    connection = await session.connection()
-    rows = (await connection.execute(statement, given)).all()
-    return rows[0].total if rows else await _count(session, (project_id,), query), rows
-
-
 @cache
-def _made(sort: Sort, descending: bool, *, by_status: bool, goes_on: bool) -> Select[Any]:
-    order = order_of(VideoQuery(sort=sort, order="desc" if descending else "asc"))
+def _made(shape: Shape) -> Select[Any]:
+    """Of one project, a page that is not deep: its rows, and how many there are."""
+    order = shape.order
     videos, counts = Video.__table__.c, VideoCount.__table__.c
-    counted = select(cast(func.sum(counts.videos), BigInteger)).where(counts.project_id == bindparam("project_id"))
-    where = [videos.project_id == bindparam("project_id"), videos.deleted_at.is_(None)]
-    if by_status:
+    mine = bindparam("project_id", type_=Uuid())
+    counted = select(cast(func.sum(counts.videos), BigInteger)).where(counts.project_id == mine)
+    if shape.by_status:
         counted = counted.where(counts.status == bindparam("status"))
-        where.append(videos.status == bindparam("status"))
-    if goes_on:
-        where.append(order.beyond(bindparam("key", type_=order.key.type), bindparam("row_id", type_=Uuid())))
+    where = [videos.project_id == mine, videos.deleted_at.is_(None), *shape.filters(videos)]
+    if shape.goes_on:
+        where.append(beyond(order))
     # The key travels with the row: what the database compares is what the next cursor must hold.
     rows = select(*LISTED, order.key.label("place"), counted.scalar_subquery().label("total")).where(*where)
-    skip, take = bindparam("skip", type_=Integer()), bindparam("take", type_=Integer())
-    return rows.order_by(*order.terms).offset(skip).limit(take)
+    return rows.order_by(*order.terms).offset(SKIP).limit(TAKE)
 
 
 async def _count(session: AsyncSession, project_ids: Sequence[uuid.UUID], query: VideoQuery) -> int:
-    kept = select(cast(func.sum(VideoCount.videos), BigInteger)).where(VideoCount.project_id.in_(project_ids))
-    if query.status is not None:
-        kept = kept.where(VideoCount.status == query.status)
-    return await session.scalar(kept) or 0
+    given = {"project_ids": project_ids, "status": query.status}
+    rows = await _read(session, _counted(by_status=query.status is not None), given)
+    videos: int | None = rows[0].videos
+    return videos or 0
 
 
-def _nearest(actor: Actor, query: VideoQuery, order: Order, *, skip: int, total: int) -> Subquery | None:
-    """The ids of a page of several projects, or of a deep one; None where it is beyond the end."""
+@cache
+def _counted(*, by_status: bool) -> Select[Any]:
+    counts = VideoCount.__table__.c
+    kept = select(cast(func.sum(counts.videos), BigInteger).label("videos"))
+    kept = kept.where(counts.project_id == any_(bindparam("project_ids", type_=ARRAY(Uuid()))))
+    return kept.where(counts.status == bindparam("status")) if by_status else kept
+
+
+async def _nearest(
+    session: AsyncSession, query: VideoQuery, shape: Shape, given: dict[str, Any], *, skip: int, total: int
+) -> Sequence[Row[Any]]:
+    """A page of several projects, or a deep one; nothing where it is beyond the end."""
     take = min(query.limit + 1, total - skip) if query.cursor is None else query.limit + 1
     if take <= 0 or not total:
-        return None
+        return []
     # Only ids are skipped, in the index, and from the nearer end.
     from_end = skip > total // 2
-    direction = order.reversed() if from_end else order
     passed = total - skip - take if from_end else skip
+    given = {**given, "skip": passed, "take": take, "most": passed + take}
+    return await _read(session, _nearing(shape, from_end=from_end), given)
+
+
+@cache
+def _nearing(shape: Shape, *, from_end: bool) -> Select[Any]:
+    order = shape.order
+    direction = order.reversed() if from_end else order
 
     def nearest(project_id: ColumnElement[uuid.UUID], _: ColumnElement[Any]) -> Select[Any]:
-        ids = _ids(actor, query, order, project_id)
-        return ids.order_by(*direction.terms).limit(passed + take)
+        return _ids(shape, project_id).order_by(*direction.terms).limit(bindparam("most", type_=Integer()))
 
-    return _merged(actor, query, nearest, direction, skip=passed, take=take)
+    return _rows_at(_merged(shape, nearest, direction), order)
 
 
-def _ids(actor: Actor, query: VideoQuery, order: Order, project_id: ColumnElement[uuid.UUID]) -> Select[Any]:
-    rows = filtered(visible(Video, actor).where(Video.project_id == project_id), query)
-    if query.cursor is not None:
-        rows = rows.where(order.after(query.cursor))
-    return rows.with_only_columns(Video.id, order.key.label("place"))
+def _ids(shape: Shape, project_id: ColumnElement[uuid.UUID], *, from_start: bool = False) -> Select[Any]:
+    order, videos = shape.order, Video.__table__.c
+    where = [videos.project_id == project_id, videos.deleted_at.is_(None), *shape.filters(videos)]
+    if shape.goes_on and not from_start:
+        where.append(beyond(order))
+    return select(videos.id, order.key.label("place")).where(*where)
 
 
 # --- by words, or by their source ------------------------------------------------------------------------------------
 
 
-async def _looked_at(session: AsyncSession, actor: Actor, query: VideoQuery) -> tuple[int, bool, bool]:
+async def _looked_at(
+    session: AsyncSession, actor: Actor, query: VideoQuery, shape: Shape, given: dict[str, Any]
+) -> tuple[int, bool, bool]:
     """About how many match, whether that is exact, and whether they are rare, by a look at the newest."""
-    if not query.q or query.source is not None or not actor.project_ids:
+    if not shape.by_words or shape.by_source or not actor.project_ids:
         return 0, True, True
-    order = order_of(VideoQuery())
-
-    def newest(project_id: ColumnElement[uuid.UUID], words: ColumnElement[Any]) -> Select[Any]:
-        rows = filtered(visible(Video, actor).where(Video.project_id == project_id), query)
-        met = Video.search.bool_op("@@")(words).label("met")
-        return rows.with_only_columns(met).order_by(*order.terms).limit(_LOOKED_AT // len(actor.project_ids) + 1)
-
-    seen = _in_each(actor, query, newest).subquery()
-    total = await _count(session, actor.project_ids, query)
-    numbers = select(func.count(), func.count().filter(seen.c.met)).select_from(seen)
-    looked_at, met = (await session.execute(numbers)).one()
+    each = _LOOKED_AT // len(actor.project_ids) + 1
+    row = (await _read(session, _looking(shape), {**given, "each": each}))[0]
+    looked_at, met, total = row.looked_at, row.met, row.total or 0
     if looked_at >= total:
         return met, True, False
     about = met * total / looked_at
     return int(round(about, 2 - len(str(int(about))))), False, met < _MANY
 
 
-async def _found(
-    session: AsyncSession, actor: Actor, query: VideoQuery, order: Order, *, skip: int
-) -> tuple[int, Sequence[Row[Any]]]:
+@cache
+def _looking(shape: Shape) -> Select[Any]:
+    order, videos = order_of(VideoQuery()), Video.__table__.c
+
+    def newest(project_id: ColumnElement[uuid.UUID], words: ColumnElement[Any]) -> Select[Any]:
+        where = [videos.project_id == project_id, videos.deleted_at.is_(None), *shape.filters(videos)]
+        rows = select(videos.search.bool_op("@@")(words).label("met")).where(*where)
+        return rows.order_by(*order.terms).limit(bindparam("each", type_=Integer()))
+
+    seen = _in_each(shape, newest).subquery()
+    total = _counted(by_status=shape.by_status).scalar_subquery().label("total")
+    met = func.count().filter(seen.c.met).label("met")
+    return select(func.count().label("looked_at"), met, total).select_from(seen)
+
+
+async def _found(session: AsyncSession, shape: Shape, given: dict[str, Any]) -> tuple[int, Sequence[Row[Any]]]:
     """How many match, and the rows of the page; rows only when fewer than `MOST_COUNTED` do."""
-
-    def matching(project_id: ColumnElement[uuid.UUID], words: ColumnElement[Any]) -> Select[Any]:
-        if not query.q:
-            return _ids(actor, query.model_copy(update={"cursor": None}), order, project_id).limit(MOST_COUNTED)
-        videos = Video.__table__.c
-        columns = videos.id, order.key.label("place"), videos.project_id, videos.status, videos.source
-        by_words = select(*columns).where(videos.deleted_at.is_(None), videos.search.bool_op("@@")(words))
-        # The words are their project's alone, but for a chance of one in 2^32. An offset, even of none, keeps all rows
-        # of the project from being looked up beside them.
-        rows = by_words.offset(0).subquery()
-        mine = select(rows.c.id, rows.c.place).where(rows.c.project_id == project_id)
-        for column, wanted in ((rows.c.status, query.status), (rows.c.source, query.source)):
-            mine = mine.where(column == wanted) if wanted is not None else mine
-        return mine.limit(MOST_COUNTED)
-
-    found = _in_each(actor, query, matching).limit(MOST_COUNTED).cte("found")
-    place = _of(order, found)
-    after = place.after(query.cursor) if query.cursor is not None else true()
-    counted = select(func.count().label("videos")).select_from(found).subquery()
-    shown = select(found).where(after).order_by(*place.terms).offset(skip).limit(query.limit + 1).subquery("shown")
-    page: Select[Any] = select(*LISTED, shown.c.place, counted.c.videos).select_from(counted)
-    page = page.outerjoin(shown, counted.c.videos < MOST_COUNTED).outerjoin(Video, Video.id == shown.c.id)
-    rows = (await session.execute(page.order_by(*_of(order, shown).terms))).all()
+    rows = await _read(session, _finding(shape), given)
     return rows[0].videos, [row for row in rows if row.id is not None]
 
 
-def _walked(actor: Actor, query: VideoQuery, order: Order, *, skip: int) -> Subquery:
+@cache
+def _finding(shape: Shape) -> Select[Any]:
+    order, videos = shape.order, Video.__table__
+
+    def matching(project_id: ColumnElement[uuid.UUID], words: ColumnElement[Any]) -> Select[Any]:
+        if not shape.by_words:
+            return _ids(shape, project_id, from_start=True).limit(MOST_COUNTED)
+        columns = videos.c.id, order.key.label("place"), videos.c.project_id, videos.c.status, videos.c.source
+        by_words = select(*columns).where(videos.c.deleted_at.is_(None), videos.c.search.bool_op("@@")(words))
+        # The words are their project's alone, but for a chance of one in 2^32. An offset, even of none, keeps all rows
+        # of the project from being looked up beside them.
+        rows = by_words.offset(0).subquery().c
+        mine = select(rows.id, rows.place).where(rows.project_id == project_id, *shape.filters(rows))
+        return mine.limit(MOST_COUNTED)
+
+    found = _in_each(shape, matching).limit(MOST_COUNTED).cte("found")
+    place = _of(order, found)
+    after = beyond(place) if shape.goes_on else true()
+    counted = select(func.count().label("videos")).select_from(found).subquery()
+    shown = select(found).where(after).order_by(*place.terms).offset(SKIP).limit(TAKE).subquery("shown")
+    page: Select[Any] = select(*LISTED, shown.c.place, counted.c.videos).select_from(counted)
+    page = page.outerjoin(shown, counted.c.videos < MOST_COUNTED).outerjoin(videos, videos.c.id == shown.c.id)
+    return page.order_by(*_of(order, shown).terms)
+
+
+@cache
+def _walked(shape: Shape) -> Select[Any]:
     """Where so many match, those of a page are soon met when one goes along the order's own index."""
-    take = query.limit + 1
+    order = shape.order
 
     def met(project_id: ColumnElement[uuid.UUID], words: ColumnElement[Any]) -> Select[Any]:
-        ids = _ids(actor, query, order, project_id)
-        if query.q:
+        ids = _ids(shape, project_id)
+        if shape.by_words:
             # No index is on this expression: the words are not looked up first.
             search: ColumnElement[Any] = func.coalesce(Video.search.expression, literal_column("''::tsvector"))
             ids = ids.where(search.bool_op("@@")(words))
-        return ids.order_by(*order.terms).limit(skip + take)
+        return ids.order_by(*order.terms).limit(SKIP + TAKE)
 
-    return _merged(actor, query, met, order, skip=skip, take=take)
+    return _rows_at(_merged(shape, met, order), order)
 
 
 # --- of several projects ---------------------------------------------------------------------------------------------
 
 
-def _in_each(actor: Actor, query: VideoQuery, places: Places) -> Select[Any]:
+def _in_each(shape: Shape, places: Places) -> Select[Any]:
     """What `places` chooses of each project; in its order where there is one project only."""
     # What is searched for is made once, in a query of its own, and not anew for each row.
-    if len(actor.project_ids) == 1:
-        project_id = literal(actor.project_ids[0], Uuid)
-        return places(project_id, select(words_of(project_id, query.q)).scalar_subquery())
-    ids = _each_of(literal(actor.project_ids, ARRAY(Uuid())))
-    projects = select(ids.c.id, words_of(ids.c.id, query.q).label("words")).offset(0).subquery("searched")
+    if not shape.several:
+        project_id = bindparam("project_id", type_=Uuid())
+        return places(project_id, select(words_of(project_id, WORDS)).scalar_subquery())
+    ids = _each_of(bindparam("project_ids", type_=ARRAY(Uuid())))
+    projects = select(ids.c.id, words_of(ids.c.id, WORDS).label("words")).offset(0).subquery("searched")
     each = places(projects.c.id, projects.c.words).lateral("each")
     return select(each).select_from(projects).join(each, true())
 
@@ -273,10 +296,10 @@ def _each_of(project_ids: ColumnElement[Any]) -> Subquery:
     return select(func.unnest(project_ids, type_=Uuid()).label("id")).subquery("projects")
 
 
-def _merged(actor: Actor, query: VideoQuery, places: Places, order: Order, *, skip: int, take: int) -> Subquery:
+def _merged(shape: Shape, places: Places, order: Order) -> Subquery:
     """Of what `places` chooses in `order` of each project, those after the first `skip` of all."""
-    merged = _in_each(actor, query, places).subquery()
-    return select(merged).order_by(*_of(order, merged).terms).offset(skip).limit(take).subquery("merged")
+    merged = _in_each(shape, places).subquery()
+    return select(merged).order_by(*_of(order, merged).terms).offset(SKIP).limit(TAKE).subquery("merged")
 
 
 def _of(order: Order, places: Any) -> Order:

@@ -139,12 +139,13 @@ def _uploads(actor: Actor) -> bool:
 async def _now(
     session: AsyncSession, actor: Actor, query: LibraryQuery, *, newest: Sequence[Row[Any]] | None = None
 ) -> dict[str, Any]:
-    state = await look(session, actor=actor)
+    stats = await listing.stats(session, actor=actor)
+    state = await look(session, actor=actor, counts=stats.counts)
     if newest is None:
         newest = (await listing.list_videos(session, actor=actor, query=VideoQuery(limit=RECENT_SHOWN))).items
     return {
         "seen": state.mark,
-        "stats": await listing.stats(session, actor=actor),
+        "stats": stats,
         "usage": await quota.usage_for(session, actor=actor) if settings.user_quota_mb else None,
         "recent": newest[:RECENT_SHOWN],
         "work": state.work[:WORK_SHOWN],

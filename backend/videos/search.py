@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
-from sqlalchemy import ColumnElement, Select, String, Text, cast, func, literal, literal_column
+from sqlalchemy import ColumnElement, String, Text, cast, func, literal, literal_column
 
 from backend.core.paging import DEFAULT_LIMIT, MAX_LIMIT, MAX_PAGE, Order
 from backend.core.web import Paragraph
@@ -84,27 +84,23 @@ def order_of(query: VideoQuery) -> Order:
             return Order("size", videos.size_bytes, videos.id, int, query.descending)
 
 
-def filtered(rows: Select[Video], query: VideoQuery) -> Select[Video]:
-    """`rows` of videos that match the filters of `query`; its words are for `words_of`."""
-    if query.status is not None:
-        rows = rows.where(Video.status == query.status)
-    if query.source is not None:
-        rows = rows.where(Video.source == query.source)
-    return rows
-
-
-def words_of(project_id: ColumnElement[uuid.UUID], q: str) -> ColumnElement[object]:
+def words_of(project_id: ColumnElement[uuid.UUID], q: ColumnElement[str]) -> ColumnElement[object]:
     """The tsquery for the words of `q` in videos of a project."""
     mark: ColumnElement[str] = literal_column("'p'", String).concat(func.left(cast(project_id, Text), 8))
-    return words_query(q, mark)
+    return _query(q, mark)
 
 
-def words_query(q: str, mark: ColumnElement[str] | None = None) -> ColumnElement[object]:
-    """The tsquery for every word of `q` as a prefix, after `mark`; NULL, which matches nothing, when it holds no word.
+def words_query(q: str) -> ColumnElement[object]:
+    """The tsquery for every word of `q` as a prefix; NULL, which matches nothing, when it holds no word."""
+    return _query(literal(q, String))
+
+
+def _query(q: ColumnElement[str], mark: ColumnElement[str] | None = None) -> ColumnElement[object]:
+    """The same, each word after `mark`.
 
     Postgres itself splits the words, by the same expression as `models.SEARCH_EXPRESSION`, so that both sides agree.
     """
-    spaced = func.regexp_replace(func.lower(literal(q, String)), "[^[:alnum:]]+", " ", "g")
+    spaced = func.regexp_replace(func.lower(q), "[^[:alnum:]]+", " ", "g")
     words: ColumnElement[str] = func.nullif(func.btrim(spaced), "")
     between: ColumnElement[str] = literal(":* & ", String)
     if mark is not None:

@@ -47,9 +47,9 @@ class Snapshot:
         return sum(self.counts.values())
 
 
-async def look(session: AsyncSession, *, actor: Actor) -> Snapshot:
-    """How things stand now."""
-    return (await look_for_many(session, [actor]))[0]
+async def look(session: AsyncSession, *, actor: Actor, counts: dict[VideoStatus, int]) -> Snapshot:
+    """How things stand now, where the counts were read just before."""
+    return Snapshot(counts, await _in_work(session, actor) if counts.get(VideoStatus.PROCESSING) else [])
 
 
 async def look_for_many(session: AsyncSession, actors: Sequence[Actor]) -> list[Snapshot]:
@@ -64,8 +64,7 @@ async def look_for_many(session: AsyncSession, actors: Sequence[Actor]) -> list[
     snapshots = []
     for actor in actors:
         mine = sum((counts[project_id] for project_id in actor.project_ids), Counter[VideoStatus]())
-        work = await _in_work(session, actor) if mine[VideoStatus.PROCESSING] else []
-        snapshots.append(Snapshot(dict(mine), work))
+        snapshots.append(await look(session, actor=actor, counts=dict(mine)))
     return snapshots
 
 

@@ -185,6 +185,21 @@ async def test_a_stream_that_tells_nothing_sends_comments(monkeypatch: pytest.Mo
     assert wire.ended
 
 
+async def test_one_look_serves_all_streams_and_starts_again_after_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "ALIVE_SECONDS", 0.0)
+    monkeypatch.setattr(events, "LOOK_SECONDS", 0.02)
+    for _ in range(2):
+        wires, tells = [Wire() for _ in range(3)], [asyncio.Queue[str]() for _ in range(3)]
+        answers = [wire.start(wire.told(tell)) for wire, tell in zip(wires, tells, strict=True)]
+        for wire in wires:
+            await wire.has(2)
+        for tell in tells:
+            tell.put_nowait("")
+        await asyncio.gather(*answers)
+        await asyncio.sleep(0.1)
+        assert [wire.sent[-1] for wire in wires] == [b"", b"", b""], "nothing comes after the end"
+
+
 async def test_a_stream_ends_when_its_client_goes() -> None:
     wire, tell = Wire(), asyncio.Queue[str]()
     answer = wire.start(wire.told(tell))

@@ -107,3 +107,12 @@ async def test_patience_outlasts_a_server_that_is_away_but_not_what_is_meant(mon
 
     with pytest.raises(NotFound):
         await patiently(missing)
+
+
+async def test_who_goes_meanwhile_takes_the_answer_from_nobody() -> None:
+    shelf = Shelf()
+    books = Readings(shelf.read)
+    goes, stays = await ask(books, 1, 1)
+    goes.cancel()
+    shelf.go.release()
+    assert await answers(stays) == ["book 1, read 1"]

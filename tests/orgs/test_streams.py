@@ -11,7 +11,7 @@ from backend.core.db import transaction
 from backend.core.events import Closed
 from backend.jobs import live
 from backend.orgs import credentials, streams
-from backend.orgs.access import Actor, _actor_of_key
+from backend.orgs.access import Actor, Proof, _actor_of_key
 from backend.orgs.streams import Follower
 from backend.videos.live import library_events
 from tests.conftest import Person
@@ -47,6 +47,33 @@ async def test_a_follower_with_a_key_is_told_when_the_key_ends(user: Person) -> 
         await follower.look()
     with pytest.raises(credentials.KeyRefused):
         await actor_of_key(new["key"])
+
+
+async def test_the_streams_of_one_login_look_once_for_all_and_end_together(
+    user: Person, other: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project_id = await project(user)
+    await join(user, other, f"/api/projects/{project_id}", "viewer")
+    actor = await actor_of(other)
+    followers = [Follower(actor, uuid.UUID(project_id)) for _ in range(5)]
+    looks = 0
+    look = streams._actors.get
+
+    async def counted(proof: Proof) -> Actor | None:
+        nonlocal looks
+        looks += 1
+        return await look(proof)
+
+    monkeypatch.setattr(streams._actors, "get", counted)
+    await asyncio.gather(*(each.look_sometimes() for each in followers))
+    assert looks == 0, "it was recognised just now"
+    await user.client.delete(f"/api/projects/{project_id}/members/{other.id}")
+    with pytest.raises(Closed):
+        await followers[0].look()
+    for each in followers[1:]:
+        with pytest.raises(Closed):
+            await each.look_sometimes()
+    assert looks == 1
 
 
 async def test_a_library_that_gets_another_project_is_opened_anew(user: Person) -> None:

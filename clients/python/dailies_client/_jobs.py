@@ -15,8 +15,8 @@ from dailies_client.models import Job, JobStatus
 D = TypeVar("D")
 OnJob = Callable[[Job], None]
 
-#: The platform sends something at least each 25 seconds.
-_SILENCE_SECONDS = 40
+#: The platform sends something about each 40 seconds.
+_SILENCE_SECONDS = 60
 _END_WAS_SENT = 204
 
 
