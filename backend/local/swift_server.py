@@ -24,8 +24,6 @@ import sys
 import time
 import traceback
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +67,7 @@ def write_ring(name: str, *, port: int) -> None:
 
 
 class Shared:
-    """A listener on which several processes accept: who has fewest connections takes the next one."""
+    """A listener on which several processes accept: who has least to do takes the next connection."""
 
     def __init__(self, listener: Any, processes: int) -> None:
         self._listener = listener
@@ -77,14 +75,9 @@ class Shared:
         self._counts = memoryview(mmap.mmap(-1, processes * 8)).cast("q")
         self.me = 0  #: number of the process
 
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """While a connection is there."""
-        self._counts[self.me] += 1
-        try:
-            yield
-        finally:
-            self._counts[self.me] -= 1
+    def count(self, more: int) -> None:
+        """So many connections more have something to do; or fewer."""
+        self._counts[self.me] += more
 
     def accept(self) -> tuple[Any, Any]:
         """The next connection and its address."""
@@ -119,9 +112,27 @@ def serve(app: Any, listener: Any) -> None:
     from swift.common.utils import NullLogger
 
     class Protocol(SwiftHttpProtocol):  # type: ignore[misc]
+        """Counts itself while it is asked something, and until it is asked for the first time."""
+
         def __init__(self, *args: Any, **more: Any) -> None:  # returns when the connection has ended
-            with listener.counted() if isinstance(listener, Shared) else nullcontext():
+            self._counted = 0
+            self._count(1)
+            try:
                 super().__init__(*args, **more)
+            finally:
+                self._count(0)
+
+        def handle_one_response(self) -> None:
+            self._count(1)
+            try:
+                super().handle_one_response()
+            finally:
+                self._count(0)
+
+        def _count(self, wanted: int) -> None:
+            if isinstance(listener, Shared):
+                listener.count(wanted - self._counted)
+            self._counted = wanted
 
     eventlet.wsgi.server(
         listener,
