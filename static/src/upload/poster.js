@@ -1,4 +1,5 @@
 // A first picture of a file, made by the browser itself when it can play the format. One file at a time: decoding is heavy.
+import { lineSpeed } from './line.js';
 
 const WIDTH = 320;
 const GIVE_UP_MS = 5_000;
@@ -6,10 +7,20 @@ const GIVE_UP_MS = 5_000;
 const FIRST_MS = 1_000;
 // Of 255: a picture whose pixels differ less from each other is black, or another single colour.
 const DULL = 24;
+// What a quick line takes in so long is sent first: the machine, and not the line, is what sending waits for then.
+const SOON_MS = 5_000;
+const LOOK_MS = 100;
 let last = Promise.resolve();
 
-/** @returns {Promise<{url: string, duration: number, width: number, height: number} | null>} an object URL of a JPEG */
-export function grabPoster(file) {
+/**
+ * @param {File} file
+ * @param {() => boolean} isSending  whether it is on its way still
+ * @returns {Promise<{poster_url: string, duration: number, width: number, height: number} | null>} an object URL of a JPEG
+ */
+export async function lookInto(file, isSending) {
+  const began = performance.now();
+  const isQuick = (file.size / lineSpeed()) * 1000 < SOON_MS;
+  while (isQuick && isSending() && performance.now() - began < SOON_MS) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   const mine = last.then(() => grab(file)).catch(() => null);
   last = mine;
   return mine;
@@ -40,7 +51,7 @@ async function grab(file) {
     }
     const blob = await new Promise((resolve) => canvas.toBlob(resolve, 'image/jpeg', 0.8));
     if (!blob) return null;
-    return { url: URL.createObjectURL(blob), duration: video.duration, width: video.videoWidth, height: video.videoHeight };
+    return { poster_url: URL.createObjectURL(blob), duration: video.duration, width: video.videoWidth, height: video.videoHeight };
   } finally {
     video.removeAttribute('src');
     video.load();

@@ -133,7 +133,13 @@ export class Row {
     this.#at('code').textContent = code;
   }
 
-  picture(url) {
+  /** What was found out about its film: by the browser, or by the server. */
+  film(seen) {
+    if (seen?.poster_url) this.#picture(seen.poster_url);
+    if (seen) this.#facts(seen);
+  }
+
+  #picture(url) {
     const image = document.createElement('img');
     image.src = url;
     image.alt = '';
@@ -143,7 +149,7 @@ export class Row {
     this.#at('poster').prepend(image);
   }
 
-  facts({ duration, width, height }) {
+  #facts({ duration, width, height }) {
     if (Number.isFinite(duration) && duration > 0) {
       this.#at('time').textContent = clock(duration);
       this.#at('time').hidden = false;

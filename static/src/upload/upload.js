@@ -4,7 +4,7 @@ import { checkFile, titleFrom } from './checks.js';
 import { Delivery } from './delivery.js';
 import { fingerprintOf } from './fingerprints.js';
 import { isLoggedOut } from './network.js';
-import { grabPoster } from './poster.js';
+import { lookInto } from './poster.js';
 import { Processing } from './processing.js';
 import { Row } from './row.js';
 import { Speed } from './speed.js';
@@ -90,11 +90,7 @@ export class Upload {
         failed: (error) => this.#failed(error),
       },
     });
-    grabPoster(file).then((poster) => {
-      if (!poster) return;
-      this.row.picture(poster.url);
-      this.row.facts(poster);
-    });
+    lookInto(file, () => this.isSending).then((seen) => this.row.film(seen));
   }
 
   /** Whether leaving the page would lose something. */
@@ -349,8 +345,7 @@ export class Upload {
   #ready(video) {
     this.#enter('ready');
     this.#announce('completed');
-    if (video.poster_url) this.row.picture(video.poster_url);
-    this.row.facts(video);
+    this.row.film(video);
   }
 
   // --- the row -----------------------------------------------------------------------------------------------------
