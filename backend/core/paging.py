@@ -8,9 +8,10 @@ import base64
 import json
 import math
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, literal, tuple_
 
@@ -27,6 +28,24 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 Key = datetime | str | int | float
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a list. `page` is None when a cursor led here; `next_cursor` is None at the end."""
+
+    items: Sequence[T]
+    total: int
+    page: int | None
+    limit: int
+    next_cursor: str | None
+
+    @property
+    def total_pages(self) -> int:
+        return -(-self.total // self.limit)
 
 
 @dataclass(frozen=True, slots=True)

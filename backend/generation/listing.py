@@ -1,14 +1,12 @@
 """Lists of generations: by words, kind and state, newest first, page by page or on from a cursor."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.core.paging import Order
+from backend.core.paging import Order, Page
 from backend.generation.models import Generation, Kind
 from backend.generation.schemas import GenerationQuery
 from backend.jobs.models import Job, JobState
@@ -25,21 +23,6 @@ _STATES = {
     "failed": JobState.FAILED,
     "cancelled": JobState.CANCELLED,
 }
-
-
-@dataclass(frozen=True)
-class Found:
-    """One page. `page` is None when a cursor led here; `next_cursor` is None at the end."""
-
-    items: Sequence[Generation]
-    total: int
-    page: int | None
-    limit: int
-    next_cursor: str | None
-
-    @property
-    def total_pages(self) -> int:
-        return -(-self.total // self.limit)
 
 
 #: Of rows that are joined with `Video`: one whose video was deleted, which takes it off every list.
@@ -72,7 +55,7 @@ def narrowed(rows: Select[Any], query: GenerationQuery) -> Select[Any]:
     return rows
 
 
-async def find(session: AsyncSession, *, actor: Actor, query: GenerationQuery) -> Found:
+async def find(session: AsyncSession, *, actor: Actor, query: GenerationQuery) -> Page[Generation]:
     """What was asked for. Raises BadCursor."""
     rows = narrowed(shown(actor), query)
     counted = select(func.count()).select_from(rows.with_only_columns(Generation.id).subquery())
@@ -83,4 +66,4 @@ async def find(session: AsyncSession, *, actor: Actor, query: GenerationQuery) -
     found = list(await session.scalars(chosen))
     items = found[: query.limit]
     more = len(found) > query.limit
-    return Found(items, total, page, query.limit, NEWEST.cursor(items[-1].created_at, items[-1].id) if more else None)
+    return Page(items, total, page, query.limit, NEWEST.cursor(items[-1].created_at, items[-1].id) if more else None)

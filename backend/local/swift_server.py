@@ -39,7 +39,7 @@ PART_POWER = 6  # 64 partitions: one device needs no more, and it can never be c
 INNER = {"account": 1, "container": 2, "object": 3}
 BUFFER_BYTES = 1024 * 1024
 BACKLOG = 1024
-#: So long a process leaves a new connection to those that have fewer.
+#: So long a process leaves a new connection to those that have less to do.
 COURTESY_SECONDS = 0.005
 HEAL_SECONDS = 2.0
 PENDING = Path("device/async_pending")

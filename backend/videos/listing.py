@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.core.paging import Order
+from backend.core.paging import Order, Page
 from backend.jobs.models import Job
 from backend.orgs.access import Actor
 from backend.videos.list_shape import SKIP, TAKE, WORDS, Shape, beyond, values
@@ -55,22 +55,10 @@ Places = Callable[[ColumnElement[uuid.UUID], ColumnElement[Any]], Select[Any]]
 
 
 @dataclass(frozen=True)
-class VideoPage:
-    """One page. `page` is None when a cursor led here; `next_cursor` is None at the end.
+class VideoPage(Page[Row[Any]]):
+    """`items` have what `shapes.LISTED` names. `total` is about right where it is not `exact`, as of common words."""
 
-    `total` is about right where it is not `exact`: of words that many have. `items` have what `shapes.LISTED` names.
-    """
-
-    items: Sequence[Row[Any]]
-    total: int
     exact: bool
-    page: int | None
-    limit: int
-    next_cursor: str | None
-
-    @property
-    def total_pages(self) -> int:
-        return -(-self.total // self.limit)
 
 
 @dataclass(frozen=True)
@@ -120,7 +108,7 @@ async def list_videos(session: AsyncSession, *, actor: Actor, query: VideoQuery)
     items = rows[: query.limit]
     more = len(rows) > query.limit
     next_cursor = order.cursor(items[-1].place, items[-1].id) if more else None
-    return VideoPage(items, total, exact, page, query.limit, next_cursor)
+    return VideoPage(items, total, page, query.limit, next_cursor, exact)
 
 
 async def _read(session: AsyncSession, statement: Select[Any], given: dict[str, Any]) -> Sequence[Row[Any]]:
