@@ -25,6 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "UNFINISHED": venv / "unfinished",
         "MODULES": tmp_path / "node_modules",
         "POSE_MODEL": venv / "share" / "dailies" / "pose.task",
+        "FAILED": tmp_path / ".pytest_cache" / "v" / "cache" / "lastfailed",
     }.items():
         monkeypatch.setattr(bootstrap, name, path)
     return tmp_path
@@ -282,6 +283,64 @@ def test_a_failing_command_shows_its_output_and_one_line(capsys: pytest.CaptureF
     with pytest.raises(bootstrap.Stop, match="failed, see above"):
         bootstrap.run_quietly([sys.executable, "-c", "print('why it failed'); raise SystemExit(3)"])
     assert "why it failed" in capsys.readouterr().err
+
+
+@pytest.fixture
+def suite(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose tests can be run with this Python: they append to `ran`, which they find beside them."""
+    monkeypatch.setattr(bootstrap, "PYTHON", sys.executable)
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS"):
+        monkeypatch.delenv(name, raising=False)
+    tests = project / "tests"
+    tests.mkdir()
+    (tests / "__init__.py").touch()
+    shutil.copy(ROOT / "tests" / "spread.py", tests)
+    (project / "pyproject.toml").write_text('[tool.pytest.ini_options]\ntestpaths = ["tests"]\n')
+    (tests / "test_good.py").write_text("def test_good():\n    open('ran', 'a').write('good ')\n")
+    return tests
+
+
+UNSTEADY = """
+def test_unsteady():
+    with open('ran', 'a+') as ran:
+        ran.seek(0)
+        before = ran.read()
+        ran.write('unsteady ')
+    assert 'unsteady' in before
+"""
+
+
+def test_what_failed_by_accident_is_run_once_more_and_named(suite: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (suite / "test_unsteady.py").write_text(UNSTEADY)
+    bootstrap.run_tests([])
+    assert sorted((suite.parent / "ran").read_text().split()) == ["good", "unsteady", "unsteady"]
+    assert "UNSTEADY" in capfd.readouterr().out.splitlines()[-2]
+    (suite.parent / "ran").unlink()
+    (suite / "test_unsteady.py").unlink()
+    bootstrap.run_tests([])
+    assert "UNSTEADY" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("tests", "again"),
+    [
+        pytest.param("def test_bad():\n    assert False, open('ran', 'a').write('bad ')\n", 1, id="failed each time"),
+        pytest.param(
+            "import pytest\n\n@pytest.mark.parametrize('n', range(4))\n"
+            "def test_bad(n):\n    assert False, open('ran', 'a').write('bad ')\n",
+            0,
+            id="failed more than a few",
+        ),
+        pytest.param("import nowhere\n", 0, id="could not be read"),
+    ],
+)
+def test_what_failed_for_a_reason_fails_the_run(suite: Path, tests: str, again: int) -> None:
+    (suite / "test_bad.py").write_text(tests)
+    with pytest.raises(bootstrap.Stop, match="tests failed"):
+        bootstrap.run_tests([])
+    ran = (suite.parent / "ran").read_text().split() if (suite.parent / "ran").exists() else []
+    first = 4 if "range(4)" in tests else 0 if "import nowhere" in tests else 1
+    assert ran.count("bad") == first + again
 
 
 def test_make_alone_prints_its_targets_and_each_of_them_exists() -> None:
