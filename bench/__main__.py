@@ -24,11 +24,11 @@ from bench.table import Row, markdown
 #: what it holds beside what.
 NAMES: tuple[str, ...] = (
     "signing",
+    "jobs",  # before the thousands of uploads that `reserve` leaves for workers to look after
     "reserve",
     "listing",
     "search",
     "dashboard",
-    "jobs",
     "live",
     "memory",
     "media",

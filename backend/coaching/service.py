@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.coaching import access
 from backend.coaching.analyses import remove_analyses
-from backend.coaching.metric_table import METRICS
 from backend.coaching.models import Analysis, CoachSession
 from backend.coaching.schemas import MetricPoint, PlayerOut, SessionIn, SessionOut, SessionQuery
 from backend.orgs import audit
@@ -168,6 +167,9 @@ async def player_metrics(
             .limit(_MOST_POINTS)
         )
     ).all()
+    # It brings numpy, 9 MB that a web process holds only where somebody looks at this.
+    from backend.coaching.metric_table import METRICS
+
     there = {name for row in rows for name in row[5]}
     known = [one.name for one in METRICS if one.name in there]
     available = [*known, *sorted(there.difference(known))]
