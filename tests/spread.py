@@ -46,6 +46,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (not item.nodeid.startswith(ONE_AT_A_TIME), not item.nodeid.startswith(LONG)))
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Say at once what failed; the end, with the reasons, is half an hour away."""
+    if report.failed and not IN_WORKER:
+        print(f"\n{report.nodeid} failed ({report.when})", flush=True)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     return WholeFiles(config, log)
 
