@@ -93,9 +93,17 @@ def machine() -> str:
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores of {model}, {pages * size / 2**30:.0f} GiB, Linux"
-        f" {platform.release()}, Python {platform.python_version()}. Everything, clients and peers included, ran on"
-        " this one machine: read the ratios."
+        f" {platform.release()}, Python {platform.python_version()}, data on {filesystem(tempfile.gettempdir())}."
+        " Everything, clients and peers included, ran on this one machine: read the ratios."
     )
+
+
+def filesystem(folder: str) -> str:
+    """The kind that a folder lies on: on tmpfs, which is memory, no write waits for a disk."""
+    path = Path(folder).resolve()
+    mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    _, kind = max((len(at), kind) for at, kind in mounts if path.is_relative_to(at))
+    return kind
 
 
 if __name__ == "__main__":

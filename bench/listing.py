@@ -48,22 +48,27 @@ async def _same(ours: httpx.AsyncClient, theirs: httpx.AsyncClient) -> None:
 async def _beside_naive(
     place: Place, web: Process, ours: httpx.AsyncClient, peer: Process, theirs: httpx.AsyncClient
 ) -> Row:
-    product: list[float] = []
-    naive: list[float] = []
+    product: list[tuple[float, float]] = []
+    naive: list[tuple[float, float]] = []
     for _ in range(place.rounds):
-        product.append(await _cpu_each(web, _page(ours), place.size(200, 10)))
-        naive.append(await _cpu_each(peer, _page(theirs), place.size(50, 5)))
-    each = [statistics.median(cpu) for cpu in (product, naive)]
-    beside = " and ".join(f"{1000 * cpu:.2f} ms of CPU ({1 / cpu:.0f} a CPU-second)" for cpu in each)
+        product.append(await _cost(web, _page(ours), place.size(200, 10)))
+        naive.append(await _cost(peer, _page(theirs), place.size(50, 5)))
+    sides = [[statistics.median(figures) for figures in zip(*side, strict=True)] for side in (product, naive)]
+    beside = " and ".join(
+        f"{1000 * cpu:.2f} ms of CPU ({1 / cpu:.0f} a CPU-second, one by one {1 / took:.0f} a second)"
+        for cpu, took in sides
+    )
     what = f"list of {LIMIT} with signed posters, per CPU-second, beside ORM and boto3"
-    return Row(what, ratios(naive, product), at_least=5, beside=beside)
+    spent = ratios([cpu for cpu, _ in naive], [cpu for cpu, _ in product])
+    return Row(what, spent, at_least=5, beside=beside)
 
 
-async def _cpu_each(process: Process, ask: Ask, count: int) -> float:
+async def _cost(process: Process, ask: Ask, count: int) -> tuple[float, float]:
+    """CPU-seconds and seconds for each request."""
     await one_by_one(ask, 5)
     before = process.cpu_seconds()
-    await one_by_one(ask, count)
-    return max(process.cpu_seconds() - before, 0.01) / count
+    took = await one_by_one(ask, count)
+    return max(process.cpu_seconds() - before, 0.01) / count, statistics.mean(took)
 
 
 async def _late_pages(place: Place, ours: httpx.AsyncClient, videos: int) -> list[Row]:

@@ -18,8 +18,9 @@ from sqlalchemy import select, text
 
 import backend.kinds  # noqa: F401  # jobs refer to what they are of
 from backend.core import events
-from backend.core.db import autocommit, database
+from backend.core.db import database, transaction
 from backend.core.redis import redis
+from backend.core.security import issue_access_token
 from backend.jobs.models import Job
 from backend.jobs.progress import State, Version, job_topic, project_topic, state_of
 from bench.place import Place, Process
@@ -29,13 +30,29 @@ RATE = 1000
 TICK_SECONDS = 0.002
 #: Connections that are opened at the same time: browsers come back one after another, too.
 AT_ONCE = 50
-_JOBS = text(
+#: People who are signed in, each with a project and a job that runs.
+_PEOPLE = text(
     """
-    INSERT INTO jobs (id, kind, queue, project_id, owner_id, state, attempt, worker, started_at, lease_token,
-        lease_until)
-    SELECT gen_random_uuid(), 'process_video', 'media', id, owner_id, 'running', 1, 'bench', now(), gen_random_uuid(),
-        now() + interval '1 day'
-    FROM projects, generate_series(1, :count) WHERE owner_id = :owner AND personal
+    WITH made AS (
+        INSERT INTO users (id, email, email_key, password_hash)
+        SELECT id, id || '@example.org', id || '@example.org', '!'
+        FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, :count)) AS new RETURNING id
+    ), signed_in AS (
+        INSERT INTO login_sessions (id, user_id, expires_at)
+        SELECT gen_random_uuid(), id, now() + interval '1 day' FROM made RETURNING id, user_id
+    ), theirs AS (
+        INSERT INTO projects (id, name, owner_id, personal) SELECT gen_random_uuid(), 'Personal', id, true FROM made
+        RETURNING id, owner_id
+    ), members AS (
+        INSERT INTO project_members (project_id, user_id, role) SELECT id, owner_id, 'owner' FROM theirs
+    ), running AS (
+        INSERT INTO jobs (id, kind, queue, project_id, owner_id, state, attempt, worker, started_at, lease_token,
+            lease_until)
+        SELECT gen_random_uuid(), 'process_video', 'media', id, owner_id, 'running', 1, 'bench', now(),
+            gen_random_uuid(), now() + interval '1 day'
+        FROM theirs RETURNING id, owner_id
+    )
+    SELECT running.id AS job_id, user_id, signed_in.id AS session_id FROM running JOIN signed_in ON owner_id = user_id
     """
 )
 _ID = re.compile(rb"^id: \d+-(\d+)\r?$", re.MULTILINE)
@@ -89,10 +106,10 @@ async def measure(place: Place) -> list[Row]:
 async def _follow_all(place: Place, count: int) -> list[Row]:
     p50, p95, busy = [], [], []
     async with place.web() as web:
-        token, owner = await _sign_up(web)
-        states = await _running_jobs(owner, count)
+        await _look_around(web)
+        states, tokens = await _people(count)
         before = web.memory_mb()
-        clients = await _follow(web, token, states)
+        clients = await _follow(web, tokens, states)
         try:
             # None looks for itself earlier than this, and each tells once in a window that it is still there.
             await asyncio.sleep(place.size(int(events.READ_AGAIN_SECONDS / 2), 1))
@@ -128,29 +145,31 @@ async def _cpu(web: Process, seconds: int) -> float:
     return 100 * (web.cpu_seconds() - before) / seconds
 
 
-async def _sign_up(web: Process) -> tuple[str, uuid.UUID]:
+async def _look_around(web: Process) -> None:
+    """What a process has loaded before anybody follows anything."""
     async with httpx.AsyncClient(base_url=web.url, timeout=60) as client:
-        who = {"email": f"{uuid.uuid4()}@example.org", "password": "who follows two thousand jobs"}
+        who = {"email": f"{uuid.uuid4()}@example.org", "password": "who follows nothing at all"}
         answer = await client.post("/api/auth/register", json=who)
-        answer.raise_for_status()
-        signed_in = answer.json()
-        await client.get("/dashboard")
-    return signed_in["token"], uuid.UUID(signed_in["user"]["id"])
+        client.headers["Authorization"] = f"Bearer {answer.raise_for_status().json()['token']}"
+        (await client.get("/dashboard")).raise_for_status()
 
 
-async def _running_jobs(owner: uuid.UUID, count: int) -> list[State]:
-    async with autocommit() as session:
-        await session.execute(_JOBS, {"count": count, "owner": owner})
-        jobs = await session.scalars(select(Job).where(Job.owner_id == owner))
-        return [state_of(job) for job in jobs]
+async def _people(count: int) -> tuple[list[State], list[str]]:
+    """A running job of each, and their tokens: what one person may see is looked up once for all their streams."""
+    async with transaction() as session:
+        people = {row.job_id: row for row in await session.execute(_PEOPLE, {"count": count})}
+        await session.execute(text("ANALYZE users, login_sessions, projects, project_members, jobs"))
+        jobs = (await session.scalars(select(Job).where(Job.id.in_(people)))).all()
+    tokens = [issue_access_token(people[job.id].user_id, people[job.id].session_id) for job in jobs]
+    return [state_of(job) for job in jobs], tokens
 
 
-async def _follow(web: Process, token: str, states: list[State]) -> list[Client]:
+async def _follow(web: Process, tokens: list[str], states: list[State]) -> list[Client]:
     host = urlsplit(web.url).netloc
     address, port = host.split(":")
     turns = asyncio.Semaphore(AT_ONCE)
 
-    async def open_one(state: State) -> Client:
+    async def open_one(state: State, token: str) -> Client:
         head = f"GET /api/jobs/{state.job.id}/stream HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
         async with turns:
             loop = asyncio.get_running_loop()
@@ -160,7 +179,7 @@ async def _follow(web: Process, token: str, states: list[State]) -> list[Client]
             await asyncio.wait_for(client.opened(), 60)
         return client
 
-    return await asyncio.gather(*map(open_one, states))
+    return await asyncio.gather(*map(open_one, states, tokens))
 
 
 async def _publish(states: list[State], clients: list[Client], *, seconds: int, first: int) -> list[float]:

@@ -43,7 +43,8 @@ class Place:
 
     def __init__(self, stack: Stack, folder: Path, *, rounds: int, tiny: bool, say: Callable[[str], None]) -> None:
         self.stack, self.folder, self.rounds, self.tiny, self.say = stack, folder, rounds, tiny, say
-        self.env = {**os.environ, **stack.env(), "ENVIRONMENT": "local", "LOG_LEVEL": "WARNING"}
+        # The product whole, its line in the log for each request included.
+        self.env = {**os.environ, **stack.env(), "ENVIRONMENT": "local", "LOG_LEVEL": "INFO"}
 
     def size(self, whole: int, tiny: int) -> int:
         """How much of something: `tiny` where it is only to be seen that the benchmark runs."""

@@ -14,15 +14,17 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 
 from bench.load import load
 from bench.place import ROOT, Place, Process
-from bench.table import Row
+from bench.table import Row, ratios
 from bench.wire import Reply, Wire
 
 AIM = 1.5
@@ -44,9 +46,9 @@ async def measure(place: Place) -> list[Row]:
         place.say("there is no Node here to measure beside")
     async with AsyncExitStack() as stack:
         told = await stack.enter_async_context(
-            place.web(STORAGE_EVENTS_TOKEN=secrets.token_hex(16), PUBLIC_UPLOADS_PER_MINUTE="1000000", LOG_LEVEL="INFO")
+            place.web(STORAGE_EVENTS_TOKEN=secrets.token_hex(16), PUBLIC_UPLOADS_PER_MINUTE="1000000")
         )
-        untold = await stack.enter_async_context(place.web(LOG_LEVEL="INFO"))
+        untold = await stack.enter_async_context(place.web())
         token = await _sign_up(told.url)
         sides: dict[str, Process] = {"": told, "untold": untold}
         if node is not None:
@@ -67,6 +69,13 @@ PEER_SETTINGS: dict[str, list[str]] = {
 }
 
 
+class Rate(NamedTuple):
+    """How many requests a server answers."""
+
+    per_cpu_second: float
+    per_second: float
+
+
 class Door:
     """One server, and the two requests."""
 
@@ -79,12 +88,13 @@ class Door:
             return await self.wire.post("/upload", {"filename": "holiday.mp4"})
         return await self.wire.post("/api/upload/presigned-url", FILE, self.headers)
 
-    async def rate(self, what: str, count: int) -> float:
-        """How many it answers for a CPU-second of its own, with a few at once. Raises RuntimeError: for a refusal."""
+    async def rate(self, what: str, count: int) -> Rate:
+        """How many it answers, with a few at once. Raises RuntimeError: for a refusal."""
         await self.ask_often(what, max(AT_ONCE, count // 10))
-        before = self.process.cpu_seconds()
+        before, began = self.process.cpu_seconds(), time.perf_counter()
         await self.ask_often(what, count)
-        return count / max(self.process.cpu_seconds() - before, 0.01)
+        lasted = time.perf_counter() - began
+        return Rate(count / max(self.process.cpu_seconds() - before, 0.01), count / lasted)
 
     async def ask_often(self, what: str, count: int) -> None:
         left = iter(range(count))
@@ -107,7 +117,7 @@ async def _beside(place: Place, doors: dict[str, Door]) -> list[Row]:
         (OWN, "", "Node, signing by hand", many, None),
         (OWN, "untold", "Node, in parts", few, AIM),
     ]
-    found: dict[tuple[str, str], list[float]] = {}
+    found: dict[tuple[str, str], list[Rate]] = {}
     wanted = {(what, side): count for what, us, them, count, _ in compared for side in (us, them) if side in doors}
     for (what, side), count in wanted.items():  # Node gets faster as it goes: its best counts
         await doors[side].ask_often(what, count)
@@ -117,10 +127,13 @@ async def _beside(place: Place, doors: dict[str, Door]) -> list[Row]:
     rows = []
     for what, us, them, _, aim in compared:
         if them in doors:
-            ours, theirs = found[what, us], found[what, them]
-            rounds = tuple(one / other for one, other in zip(ours, theirs, strict=True))
-            beside = f"{ours[-1]:.0f} and {theirs[-1]:.0f} a CPU-second; {LEFT_OUT}"
-            rows.append(Row(f"{what}, beside {them}", rounds, at_least=aim, beside=beside))
+            (ours, ours_timed), (theirs, theirs_timed) = (zip(*found[what, side], strict=True) for side in (us, them))
+            median = statistics.median
+            beside = (
+                f"{median(ours):.0f} and {median(theirs):.0f} a CPU-second, {median(ours_timed):.0f} and"
+                f" {median(theirs_timed):.0f} a second; {LEFT_OUT}"
+            )
+            rows.append(Row(f"{what}, beside {them}", ratios(ours, theirs), at_least=aim, beside=beside))
     return rows
 
 

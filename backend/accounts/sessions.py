@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
 from fastapi import Request
-from sqlalchemy import ColumnElement, Select, bindparam, delete, func, select, update
+from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, any_, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.accounts.models import LoginSession, RefreshToken, User
@@ -249,16 +249,17 @@ async def recognise(via: Via, found: Found, session: AsyncSession | None = None)
     return Identity(user=user, session_id=session_id, via=via)
 
 
+#: An array, not a list of parameters, which would be another statement for each number of them.
+_LIVE = select(LoginSession.id).where(
+    LoginSession.id == any_(bindparam("ids", type_=ARRAY(Uuid()))),
+    LoginSession.revoked_at.is_(None),
+    LoginSession.expires_at > func.now(),
+)
+
+
 async def still_live(session: AsyncSession, session_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
     """Those of these sessions, recognised before, that have neither ended nor been revoked since."""
-    if not session_ids:
-        return set()
-    found = await session.scalars(
-        select(LoginSession.id).where(
-            LoginSession.id.in_(session_ids), LoginSession.revoked_at.is_(None), LoginSession.expires_at > func.now()
-        )
-    )
-    return set(found)
+    return set(await session.scalars(_LIVE, {"ids": session_ids})) if session_ids else set()
 
 
 # --- listing and ending ----------------------------------------------------------------------------------------------

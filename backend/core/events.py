@@ -244,7 +244,6 @@ class EventStream(EventSourceResponse):
                 try:
                     async for event in events:
                         await line.say(event.encode())
-                    line.close()
                     await line.say(b"", more_body=False)
                 finally:
                     line.close()

@@ -26,8 +26,8 @@ class Readings(Generic[K, V]):
     So no answer is older than its question, and all who ask hold one database connection between them.
     """
 
-    def __init__(self, read: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:
-        self._read = read
+    def __init__(self, read: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], *, most: int = MOST_KEYS) -> None:
+        self._read, self._most = read, most
         self._asked: dict[K, list[asyncio.Future[V | None]]] = {}
         self._reading: asyncio.Task[None] | None = None
 
@@ -41,7 +41,7 @@ class Readings(Generic[K, V]):
 
     async def _go_on(self) -> None:
         while self._asked:
-            asked = {key: self._asked.pop(key) for key in list(self._asked)[:MOST_KEYS]}
+            asked = {key: self._asked.pop(key) for key in list(self._asked)[: self._most]}
             try:
                 found = await self._read(list(asked))
             except BaseException as error:

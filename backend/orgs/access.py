@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import Depends, Request
-from sqlalchemy import Select, select, true
+from sqlalchemy import ARRAY, Select, Uuid, any_, bindparam, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import make_transient_to_detached
 
@@ -238,12 +238,16 @@ async def load_actor(session: AsyncSession, identity: Identity) -> Actor:
 accounts_access.make_more.append(load_actor)
 
 
+#: An array, not a list of parameters, which would be another statement for each number of them.
+_USERS = select(User).where(User.id == any_(bindparam("ids", type_=ARRAY(Uuid()))))
+
+
 async def reload(session: AsyncSession, proofs: Sequence[Proof]) -> dict[Proof, Actor]:
     """The actors as they are now, for streams; those whose session or key has ended are not among them."""
     live = await still_live(session, [proof.session_id for proof in proofs if proof.key_id is None])
     keys = await credentials.still_good(session, [proof.key_id for proof in proofs if proof.key_id is not None])
-    wanted = {proof.user_id for proof in proofs}
-    users = {user.id: user for user in await session.scalars(select(User).where(User.id.in_(wanted)))}
+    wanted = {"ids": list({proof.user_id for proof in proofs})}
+    users = {user.id: user for user in await session.scalars(_USERS, wanted)}
     standings = await standings_of(session, users)
     actors = {}
     for proof in proofs:

@@ -224,3 +224,21 @@ async def test_a_client_that_reads_nothing_is_cut_off(monkeypatch: pytest.Monkey
     with pytest.raises(TimeoutError):
         await answer
     assert wire.ended
+
+
+async def test_a_client_that_does_not_read_the_end_is_cut_off_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "UNREAD_SECONDS", 0.05)
+    monkeypatch.setattr(events, "LOOK_SECONDS", 0.02)
+    wire, tell = Wire(), asyncio.Queue[str]()
+
+    async def stuck_at_the_end(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message["more_body"]:
+            await asyncio.sleep(3600)
+
+    monkeypatch.setattr(wire, "send", stuck_at_the_end)
+    answer = wire.start(wire.told(tell))
+    tell.put_nowait("")
+    async with asyncio.timeout(20):
+        with pytest.raises(TimeoutError):
+            await asyncio.shield(answer)
+    assert wire.ended

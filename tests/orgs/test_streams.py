@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import func, update
 
+from backend.accounts.models import LoginSession
 from backend.core.db import transaction
 from backend.core.events import Closed
 from backend.jobs import live
 from backend.orgs import credentials, streams
-from backend.orgs.access import Actor, Proof, _actor_of_key
+from backend.orgs.access import Actor, Proof, _actor_of_key, reload
 from backend.orgs.streams import Follower
 from backend.videos.live import library_events
-from tests.conftest import Person
+from tests.conftest import MakeUser, Person
 from tests.jobs.conftest import Declare, Jobs
 from tests.orgs.acting import actor_of, join, key, personal, project
 
@@ -74,6 +76,22 @@ async def test_the_streams_of_one_login_look_once_for_all_and_end_together(
         with pytest.raises(Closed):
             await each.look_sometimes()
     assert looks == 1
+
+
+async def test_people_who_are_looked_at_together_stay_each_what_they_are(user: Person, make_user: MakeUser) -> None:
+    people = [user, *[await make_user() for _ in range(4)]]
+    actors = [await actor_of(each) for each in people]
+    gone = actors[2]
+    async with transaction() as session:
+        await session.execute(
+            update(LoginSession).where(LoginSession.id == gone.session_id).values(revoked_at=func.now())
+        )
+        seen = await reload(session, [actor.proof for actor in actors])
+    assert gone.proof not in seen
+    left_in = [actor for actor in actors if actor is not gone]
+    assert [(seen[each.proof].user_id, seen[each.proof].project_ids) for each in left_in] == [
+        (each.user_id, each.project_ids) for each in left_in
+    ]
 
 
 async def test_a_library_that_gets_another_project_is_opened_anew(user: Person) -> None:
