@@ -4,6 +4,7 @@ import uuid
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from sqlalchemy import or_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.coaching import access, analyses, service, words
@@ -16,7 +17,7 @@ from backend.core.web import lenient, redirect, render
 from backend.orgs.access import Actor, PageActor, Permission, visible
 from backend.orgs.models import Project
 from backend.orgs.pages_frame import problem_of
-from backend.videos.models import Video
+from backend.videos.models import Video, VideoStatus
 from backend.videos.service import public_all
 
 router = APIRouter(include_in_schema=False)
@@ -123,7 +124,9 @@ async def _show(
     found = await access.session_of(session, actor, session_id)
     listed = await analyses.list_analyses(session, actor=actor, session_id=session_id)
     chosen_one = _chosen(listed, chosen)
-    mine = visible(Video, actor).where(Video.project_id == found.project_id)
+    # What failed before anything was known of it is no video: an analysis would say the same.
+    readable = or_(Video.status != VideoStatus.FAILED, Video.width.is_not(None))
+    mine = visible(Video, actor).where(Video.project_id == found.project_id, readable)
     offered = (await session.scalars(mine.order_by(Video.created_at.desc(), Video.id.desc()).limit(_OFFERED))).all()
     project = await session.get_one(Project, found.project_id)
     opened = None

@@ -21,7 +21,7 @@ LOOK_SECONDS = 2.0
 OFTEN_SECONDS = 5.0
 _AHEAD_SECONDS = 1.0
 #: Looked at together, at most: while rows become actors, nothing else happens in this process.
-_TOGETHER = 40
+_TOGETHER = 100
 
 
 async def _read(proofs: Sequence[Proof]) -> dict[Proof, Actor]:
@@ -36,12 +36,14 @@ class _Sight:
     """The actor of a proof as last seen, for all streams that it opened, and when somebody was told something."""
 
     def __init__(self, actor: Actor) -> None:
+        self.actor: Actor | None = actor
+        self.at = time.monotonic()
         self.told_at = 0.0
-        self.note(actor, time.monotonic())
 
     def note(self, actor: Actor | None, at: float) -> None:
-        """As it was at this moment, or later."""
-        self.actor, self.at = actor, at
+        """As it was at this moment, or later. What is known of a later one stays."""
+        if at >= self.at:
+            self.actor, self.at = actor, at
 
 
 class _Ahead:

@@ -220,7 +220,7 @@ async def test_both_pages_can_be_used_by_everybody(visitor: Visitor, page: Page,
     for path in ("/admin/queue", f"/admin/jobs/{job_id}", "/admin/queue?text=nothing+like+this"):
         await visitor.open(path)
         await page.evaluate("for (const folded of document.querySelectorAll('details')) folded.open = true")
-        for theme, width in LOOKS:
+        for theme, width in (*LOOKS, ("light", 1024), ("light", 768)):
             await page.emulate_media(color_scheme=theme, reduced_motion="reduce")
             await page.set_viewport_size({"width": width, "height": 844})
             look = f"{path}, {theme}, {width} wide"

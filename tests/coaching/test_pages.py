@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+from sqlalchemy import update
+
+from backend.core.db import transaction
+from backend.videos.models import Video, VideoStatus
 from tests.coaching.coaches import API, complete, give, initiate, new_session, put, short_clip
 from tests.conftest import Person
 from tests.orgs.acting import join
@@ -42,9 +46,9 @@ async def test_analyses_are_asked_for_stopped_tried_again_and_deleted(user: Pers
     asked = await user.browser.post(f"{here}/analyses", data={"video_id": video, "sample_fps": "20"})
     assert asked.status_code == 303
     assert (await user.browser.post(f"{here}/analyses", data={"video_id": "x"})).status_code == 422
-    assert (
-        await user.browser.post(f"{here}/analyses", data={"video_id": video, "sample_fps": "99"})
-    ).status_code == 422
+    for fps, words in (("99", "Use 30 or less."), ("0", "Use 1 or more."), ("ten", "This is not a number")):
+        refused = await user.browser.post(f"{here}/analyses", data={"video_id": video, "sample_fps": fps})
+        assert (refused.status_code, words in refused.text) == (422, True)
     one = f"{here}/analyses/{place['job_id']}"
     assert (await user.browser.post(f"{one}/retry")).status_code == 409
     assert (await user.browser.post(f"{one}/cancel")).status_code == 303
@@ -56,6 +60,19 @@ async def test_analyses_are_asked_for_stopped_tried_again_and_deleted(user: Pers
     assert (await user.browser.post(f"{one}/explode")).status_code == 404
     listed = (await user.client.get(f"{API}/sessions/{session['id']}/analysis-jobs")).json()["analysis_jobs"]
     assert [each["sample_fps"] for each in listed] == [20]
+
+
+async def test_a_file_that_is_no_video_is_not_offered(user: Person, tmp_path: Path) -> None:
+    session = await new_session(user)
+    place = await initiate(user, session["id"])
+    await put(place["presigned_url"], short_clip(tmp_path))
+    await complete(user, place["job_id"])
+    page = await user.browser.get(f"/sessions/{session['id']}")
+    assert "From the library" in page.text
+    async with transaction() as changing:
+        await changing.execute(update(Video).values(status=VideoStatus.FAILED, width=None))
+    page = await user.browser.get(f"/sessions/{session['id']}")
+    assert "From the library" not in page.text
 
 
 async def test_a_viewer_is_shown_no_button_that_answers_403(user: Person, other: Person) -> None:

@@ -256,6 +256,20 @@ async def test_without_live_events_the_library_looks_by_itself(visitor: Visitor,
     ]
 
 
+async def test_a_server_that_is_away_is_said_once_and_asked_again(visitor: Visitor) -> None:
+    page = visitor.page
+    asked: list[str] = []
+    page.on("requestfailed", lambda request: asked.append(request.url) if "/dashboard/now" in request.url else None)
+    for path in ("**/dashboard/live*", "**/dashboard/now*"):
+        await page.route(path, lambda route: route.abort())
+    await page.reload()
+    async with asyncio.timeout(60):
+        while len(asked) < 2:
+            await asyncio.sleep(0.2)
+    await expect(page.locator(".toast")).to_have_text("The server does not answer. This page asks again by itself.")
+    visitor.complaints.clear()  # the browser reports each
+
+
 async def test_a_hidden_tab_gives_its_connection_back(visitor: Visitor, clip: Path) -> None:
     page = visitor.page
     streams: list[str] = []

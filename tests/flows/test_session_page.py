@@ -11,6 +11,7 @@ from backend.coaching.models import Analysis
 from backend.core.db import transaction
 from tests.flows.browser import Visitor
 from tests.flows.scenes import practice
+from tests.flows.uploading import PICKER, id_of, in_state
 
 READY = "[data-analysis][data-ready]"
 
@@ -30,6 +31,26 @@ async def test_a_click_on_somebody_else_analyses_the_video_again_with_them(visit
         analysis = await session.get_one(Analysis, uuid.UUID(made))
     # The middle of the person's frame.
     assert analysis.options["athlete"] == {"x": 680 / 832, "y": 240 / 468}
+
+
+async def test_a_film_of_the_library_that_is_chosen_again_is_analysed_without_being_sent(
+    visitor: Visitor, tmp_path: Path, clip: Path
+) -> None:
+    page = visitor.page
+    there = await practice(visitor, tmp_path)
+    await visitor.open("/upload")
+    await page.locator(PICKER).set_input_files(clip)
+    await in_state(page.locator(".up-row"), "ready")
+    known = await id_of(page.locator(".up-row"))
+    await visitor.open(f"/sessions/{there.empty}")
+    await page.get_by_label("Frames a second").first.fill("5")
+    await page.locator(PICKER).set_input_files(clip)
+    await in_state(page.locator(".up-row"), "duplicate")
+    await expect(page.locator("#analyses [data-id]")).to_have_count(1)
+    async with transaction() as session:
+        made = await session.scalar(select(Analysis).where(Analysis.session_id == uuid.UUID(there.empty)))
+    assert made is not None
+    assert (str(made.video_id), made.options["sample_fps"]) == (known, 5)
 
 
 async def test_phases_are_set_one_by_one_where_none_were_found(visitor: Visitor, tmp_path: Path) -> None:

@@ -78,6 +78,23 @@ async def test_the_streams_of_one_login_look_once_for_all_and_end_together(
     assert looks == 1
 
 
+async def test_who_is_told_something_often_is_looked_at_ahead_of_the_messages(
+    user: Person, other: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "LOOK_SECONDS", 600.0)  # no message looks by itself
+    project_id = await project(user)
+    await join(user, other, f"/api/projects/{project_id}", "viewer")
+    follower, still_in = [Follower(await actor_of(each), uuid.UUID(project_id)) for each in (other, user)]
+    await user.client.delete(f"/api/projects/{project_id}/members/{other.id}")
+    with pytest.raises(Closed):
+        async with asyncio.timeout(60):
+            while True:
+                await still_in.look_sometimes()
+                await follower.look_sometimes()
+                await asyncio.sleep(0.05)
+    await still_in.look_sometimes()
+
+
 async def test_people_who_are_looked_at_together_stay_each_what_they_are(user: Person, make_user: MakeUser) -> None:
     people = [user, *[await make_user() for _ in range(4)]]
     actors = [await actor_of(each) for each in people]

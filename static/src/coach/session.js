@@ -12,10 +12,14 @@ export function openSession(root) {
   const streams = new Map();
   let timer;
 
-  root.addEventListener('upload:reserved', async ({ detail: upload }) => {
+  root.addEventListener('upload:reserved', ({ detail: upload }) => analyse({ upload_id: upload.upload_id }));
+  // What is in the library already is not sent again, and analysed all the same; unless its upload was asked for before.
+  root.addEventListener('upload:duplicate', ({ detail: of }) => of.upload_id || analyse({ video_id: of.video_id }));
+
+  async function analyse(which) {
     const form = root.querySelector('[data-analysis-settings]');
     const values = {
-      upload_id: upload.upload_id,
+      ...which,
       sample_fps: Math.min(30, Math.max(1, Number(form.elements.sample_fps.value) || 10)),
       include_frames: form.elements.include_frames.checked,
       athlete: form.elements.athlete.value,
@@ -24,9 +28,9 @@ export function openSession(root) {
       await call('POST', `/api/coaches/plus${page}/analysis-jobs`, values);
       await look();
     } catch (error) {
-      toast({ kind: 'error', message: `The video is sent, but will not be analysed: ${error.message || 'the line broke'}. Choose it under “From the library”.` });
+      toast({ kind: 'error', message: `The video is ${which.upload_id ? 'sent' : 'there'}, but will not be analysed: ${error.message || 'the line broke'}. Choose it under “From the library”.` });
     }
-  });
+  }
   root.querySelector('[data-analysis-settings]')?.addEventListener('submit', (event) => event.preventDefault());
 
   /** Fetch the list anew, and the open analysis if it has just ended. */

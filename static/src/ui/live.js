@@ -6,6 +6,8 @@
 //     the elements concerned hear `live:late`.
 import htmx from 'htmx.org';
 
+import { isNews } from './requests.js';
+
 const HIDDEN_MS = 30_000;
 const POLL_MS = 5_000;
 const BUSY = '.menu:popover-open, dialog[open], #edit-form';
@@ -26,11 +28,9 @@ export function startLive() {
 }
 
 function hold(event) {
-  const { elt, requestConfig } = event.detail;
-  const isNews = /^(sse|live):/.test(requestConfig.triggeringEvent?.type ?? '');
-  if (!isNews || !document.querySelector(BUSY)) return;
+  if (!isNews(event) || !document.querySelector(BUSY)) return;
   event.detail.shouldSwap = false;
-  late.add(elt.id);
+  late.add(event.detail.elt.id);
 }
 
 function letGo() {

@@ -3,6 +3,7 @@
 import { toast } from './toasts.js';
 
 const NO_ANSWER = 'The server did not answer. Check your connection and try again.';
+const NO_NEWS = 'The server does not answer. This page asks again by itself.';
 
 export function startRequests() {
   // What the page asked for by itself is not ours any more, as when somebody was removed from a project: the whole page
@@ -21,11 +22,13 @@ export function startRequests() {
     }
   });
   document.addEventListener('htmx:responseError', (event) => {
+    if (isNews(event) && event.detail.xhr.status >= 500) toast({ kind: 'info', message: NO_NEWS });
     // The server's own toast came with the answer already.
-    if (!event.detail.xhr.getResponseHeader('HX-Trigger')) toast({ kind: 'error', message: words(event.detail.xhr) });
+    else if (!event.detail.xhr.getResponseHeader('HX-Trigger')) toast({ kind: 'error', message: words(event.detail.xhr) });
   });
-  document.addEventListener('htmx:sendError', () => toast({ kind: 'error', message: NO_ANSWER }));
-  document.addEventListener('htmx:timeout', () => toast({ kind: 'error', message: NO_ANSWER }));
+  for (const none of ['htmx:sendError', 'htmx:timeout']) {
+    document.addEventListener(none, (event) => toast(isNews(event) ? { kind: 'info', message: NO_NEWS } : { kind: 'error', message: NO_ANSWER }));
+  }
   document.addEventListener('submit', (event) => {
     if (event.defaultPrevented) return;
     const button = event.submitter;
@@ -35,6 +38,11 @@ export function startRequests() {
   window.addEventListener('pageshow', () => {
     for (const button of document.querySelectorAll('[aria-busy="true"]')) button.removeAttribute('aria-busy');
   });
+}
+
+/** Whether nobody asked for it but the page itself (live.js). */
+export function isNews({ detail: { requestConfig } }) {
+  return /^(sse|live):/.test(requestConfig.triggeringEvent?.type ?? '');
 }
 
 function words(xhr) {

@@ -19,8 +19,16 @@ export function startToasts() {
   }
 }
 
-/** @param {{message: string, kind?: string, undo_url?: string, undo_label?: string}} message */
+/**
+ * What is on the page already in the same words stays longer instead of standing there twice.
+ * @param {{message: string, kind?: string, undo_url?: string, undo_label?: string}} message
+ */
 export function toast(message, lifetime = message.undo_url ? UNDO_MS : READ_MS) {
+  const same = [...live].find(([, { message: said, timer }]) => timer && !message.undo_url && !said.undo_url && said.message === message.message);
+  if (same) {
+    run(same[0], lifetime);
+    return same[0];
+  }
   const words = element('p', {}, message.message);
   const close = element('button', { type: 'button', class: 'btn', 'data-variant': 'ghost', 'data-size': 'icon-sm', 'aria-label': 'Dismiss' }, icon('x'));
   const box = element('div', { class: 'toast', 'data-kind': message.kind ?? 'info' });

@@ -290,6 +290,7 @@ export class Upload {
     this.#enter('duplicate', { canRetry: true, retryWord: 'Upload anyway' });
     this.row.link(`/videos/${id}`);
     this.row.note(`This file is in your library already, as “${title}”. It was not sent again.`);
+    this.row.element.dispatchEvent(new CustomEvent('upload:duplicate', { bubbles: true, detail: { video_id: id, upload_id: this.uploadId } }));
   }
 
   #delivered(video, edit) {
