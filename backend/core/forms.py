@@ -55,7 +55,7 @@ def _in_words(problem: Any) -> str:
         return f"Use at most {problem['ctx']['max_length']} characters."
     if problem["type"] in ("greater_than_equal", "less_than_equal"):
         least = problem["type"] == "greater_than_equal"
-        return f"Use {problem['ctx']['ge']:g} or more." if least else f"Use {problem['ctx']['le']:g} or less."
+        return f"Use {problem['ctx']['ge']:,.15g} or more." if least else f"Use {problem['ctx']['le']:,.15g} or less."
     if problem["type"] in ("float_parsing", "int_parsing", "int_from_float", "finite_number"):
         return "This is not a number that fits here."
     message = str(problem["msg"]).removeprefix("Value error, ")
