@@ -57,7 +57,8 @@ def main() -> None:
     rounds = 1 if given.tiny else int(os.environ.get("BENCH_ROUNDS") or 5)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         rows = run(Path(folder), names, rounds=rounds, tiny=given.tiny)
-    say("\n" + markdown(rows))
+    if len(names) > 1:
+        say("\n" + markdown(rows))
     if names == list(NAMES) and not given.tiny:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(f"# What `make bench` found\n\n{machine()}\n\n{markdown(rows)}")

@@ -312,6 +312,13 @@ async def test_stats_tell_what_is_there(user: Person, other: Person) -> None:
         stats = await listing.stats(session, actor=actor)
     assert (stats.total, stats.size_bytes, stats.processing, stats.failed) == (2, 12, 1, 1)
     assert stats.added_last_7_days == 0
+    both: Any = SimpleNamespace(project_ids=(await project_of(user), await project_of(other)))
+    nobody: Any = SimpleNamespace(project_ids=())
+    async with transaction() as session:
+        together = await listing.stats(session, actor=both)
+        nothing = await listing.stats(session, actor=nobody)
+    assert (together.total, together.size_bytes, together.processing, together.failed) == (3, 1012, 1, 1)
+    assert (nothing.total, nothing.size_bytes) == (0, 0)
 
 
 # --- the older address -----------------------------------------------------------------------------------------------
