@@ -1,7 +1,8 @@
-"""The boxes of an MP4 (ISO 14496-12), as far as a fragmented one needs them: is it one, and how long is it?
+"""The boxes of an MP4 (ISO 14496-12): is it a fragmented one, and how long is it; or was a plain one cut off?
 
 A fragmented file tells its length nowhere for certain, and ffprobe visits every fragment to find out. The last fragment
-alone tells it too, and is at the end.
+alone tells it too, and is at the end. A plain one whose index is in front promises there what was cut off behind; only
+the sizes of its boxes tell that the file ends too early.
 """
 
 import struct
@@ -15,6 +16,12 @@ Read = Callable[[int, int], Awaitable[bytes]]
 _MOST_BOXES = 8
 #: The index of a fragmented file lists no frames, so it is small; a larger one is not looked into.
 _MOST_INDEX_BYTES = 1024 * 1024
+#: Read behind the index: room for the heads of a `free` and an `mdat` box, which is what most files have there.
+_AHEAD_BYTES = 64
+#: What may lie behind the index. Other letters are no box, but something that was added to the file.
+_BEHIND = (b"mdat", b"free", b"skip", b"wide", b"uuid", b"udta", b"meta")
+#: No file is this large, and no number of a program that reads our JSON need be larger.
+_ABSURD_BYTES = 2**53
 #: How much of the end is searched for the last fragment, step by step.
 _TAIL_BYTES = (256 * 1024, 2 * 1024 * 1024, 16 * 1024 * 1024)
 
@@ -30,6 +37,17 @@ _SAMPLE_OFFSET, _FIRST_FLAGS, _SAMPLE_DURATION, _SAMPLE_SIZE, _SAMPLE_FLAGS, _SA
 
 
 @dataclass(frozen=True)
+class Front:
+    """`index` is the body of the `moov` box of a fragmented MP4, else None.
+
+    `missing_bytes` is how much a plain one promises beyond its end; None where it is whole, or cannot be told.
+    """
+
+    index: bytes | None = None
+    missing_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class _Track:
     """Of each track: ticks a second, and how many ticks a frame takes unless told otherwise."""
 
@@ -37,23 +55,44 @@ class _Track:
     frame_ticks: int
 
 
-async def fragmented_index(read: Read) -> bytes | None:
-    """The body of the `moov` box when the file is a fragmented MP4, else None."""
+async def look_in_front(read: Read, size_bytes: int | None) -> Front:
+    """What lies before the pictures; nothing of a file that is no MP4, or whose index is behind them."""
     at = 0
     for _ in range(_MOST_BOXES):
-        head = await read(at, 16)
-        box = _header(head)
+        box = _header(await read(at, 16))
         if box is None:
-            return None
+            break
         kind, start, size = box
         if kind == b"mdat" or (at == 0 and kind not in (b"ftyp", b"styp")):
-            return None
+            break
         if kind == b"moov":
-            if size > _MOST_INDEX_BYTES:
-                return None
-            body = await read(at + start, size - start)
-            return body if any(kind == b"mvex" for kind, _ in _boxes(body)) else None
+            small = size <= _MOST_INDEX_BYTES
+            body, ahead = b"", b""
+            if small:
+                both = await read(at + start, size - start + _AHEAD_BYTES)
+                body, ahead = both[: size - start], both[size - start :]
+            if any(kind == b"mvex" for kind, _ in _boxes(body)):
+                return Front(index=body)
+            return Front(missing_bytes=await _missing(read, at + size, ahead, size_bytes) if size_bytes else None)
         at += size
+    return Front()
+
+
+async def _missing(read: Read, start: int, ahead: bytes, size_bytes: int) -> int | None:
+    """Bytes of pictures and sound that are promised beyond the end of the file; `ahead` is what lies at `start`."""
+    at = start
+    for _ in range(_MOST_BOXES):
+        if at >= size_bytes:
+            return None
+        if at + 16 > start + len(ahead):
+            start, ahead = at, await read(at, _AHEAD_BYTES)
+        # The last box may have size 0, up to the end of the file wherever that is: `_header` takes that for nonsense.
+        box = _header(ahead[at - start : at - start + 16])
+        if box is None or box[0] not in _BEHIND:
+            return None
+        at += box[2]
+        if at > size_bytes:
+            return at - size_bytes if box[0] == b"mdat" and at < _ABSURD_BYTES else None
     return None
 
 

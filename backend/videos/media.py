@@ -16,7 +16,7 @@ from typing import Any
 import ffmpeg
 import httpx
 
-from backend.videos.boxes import fragmented_duration, fragmented_index
+from backend.videos.boxes import fragmented_duration, look_in_front
 from backend.videos.media_info import ABSURD_DURATION_SECONDS, Limits, MediaError, MediaInfo, check_duration, describe
 from backend.videos.media_tools import (
     QUICK_LOOK,
@@ -84,6 +84,8 @@ async def probe(
 class _Start:
     """What a few bytes tell: the EBML document type, and of a fragmented MP4 how long it is (None: not found).
 
+    Of a plain MP4 whose index is in front, how many bytes its end lacks (None: nothing that is known).
+
     The tables of an AVI lie far from each other, and ffmpeg visits all before it tells anything: `avi` is read from its
     start instead, as long as that is enough.
     """
@@ -93,6 +95,7 @@ class _Start:
     fragmented: bool = False
     duration: float | None = None
     avi: bool = False
+    missing_bytes: int | None = None
 
 
 async def _look(source: str) -> _Start:
@@ -111,13 +114,16 @@ async def _look_into(file: "_LocalBytes | _RemoteBytes") -> _Start:
         raise MediaError("corrupt_media", "The file is empty.")
 
     async def read(offset: int, length: int) -> bytes:
-        return head[offset : offset + length] if offset + length <= len(head) else await file.read(offset, length)
+        has = offset + length <= len(head) or len(head) == size_bytes
+        return head[offset : offset + length] if has else await file.read(offset, length)
 
-    index = await fragmented_index(read)
-    if index is None:
-        return _Start(file.size_bytes, _doctype(head), avi=head[:4] == b"RIFF" and head[8:12] == b"AVI ")
-    duration = await fragmented_duration(read, index, file.size_bytes) if file.size_bytes else None
-    return _Start(file.size_bytes, None, True, duration if 0 < (duration or 0) < ABSURD_DURATION_SECONDS else None)
+    size_bytes = file.size_bytes
+    front = await look_in_front(read, size_bytes)
+    if front.index is None:
+        is_avi = head[:4] == b"RIFF" and head[8:12] == b"AVI "
+        return _Start(size_bytes, _doctype(head), avi=is_avi, missing_bytes=front.missing_bytes)
+    duration = await fragmented_duration(read, front.index, size_bytes) if size_bytes else None
+    return _Start(size_bytes, None, True, duration if 0 < (duration or 0) < ABSURD_DURATION_SECONDS else None)
 
 
 class _LocalBytes:
@@ -194,6 +200,7 @@ async def _report(source: str, limits: Limits, timeout_seconds: float, start: _S
         info = describe(
             report, doctype=start.doctype, size_bytes=start.size_bytes, limits=limits, fragmented=start.fragmented
         )
+        info = replace(info, missing_bytes=start.missing_bytes)
     except MediaError as error:
         # A size of nothing may be one that the decoder was forbidden, or bytes that did not arrive.
         raise why(output, error.message) if error.code == "corrupt_media" else error from None
@@ -230,7 +237,8 @@ async def _decode_a_frame(source: str, info: MediaInfo, limits: Limits, timeout_
         output = await _read_video(source, info, limits, timeout_seconds, options, **look)
         if any(line and not line.startswith(b"#") for line in output.stdout.splitlines()):
             return
-    raise why(output, "The file is damaged: no picture of it can be read.")
+    early = "The file ends before its first picture. Upload it again."
+    raise why(output, early if info.missing_bytes else "The file is damaged: no picture of it can be read.")
 
 
 async def _measure(source: str, info: MediaInfo, limits: Limits, timeout_seconds: float) -> float | None:

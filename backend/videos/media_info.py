@@ -55,7 +55,8 @@ class MediaInfo:
     `width` and `height` are the displayed size, after rotation and sample aspect ratio; `rotation` is the clockwise
     turn, in degrees, that shows the coded picture upright (a phone held upright: 90). `duration` is in seconds, None
     where the file does not say and it could not be measured. `video_stream` and `audio_stream` are the indexes of the
-    streams described, which are those that are shown. `fragmented` is of MP4 alone.
+    streams described, which are those that are shown. `fragmented` is of MP4 alone. `missing_bytes` is what was cut off
+    the end of a plain MP4 or MOV, as far as it tells; its `duration` is of the whole.
     """
 
     container: str
@@ -86,6 +87,7 @@ class MediaInfo:
     interlaced: bool = False
     fragmented: bool = False
     color_transfer: str | None = None
+    missing_bytes: int | None = None
 
     @property
     def video(self) -> Track:

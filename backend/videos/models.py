@@ -171,6 +171,7 @@ class Video(Identified, Timestamped, Base):
 
     playable: Mapped[bool | None]  #: whether browsers play the original or the rendition
     not_playable_reason: Mapped[str | None] = mapped_column(Text)  #: of the original
+    missing_bytes: Mapped[int | None] = mapped_column(BigInteger)  #: cut off the end of the original; None: none known
     container: Mapped[str | None] = mapped_column(String(40))
     duration: Mapped[float | None]  #: seconds
     width: Mapped[int | None]

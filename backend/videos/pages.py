@@ -49,6 +49,7 @@ RECENT_SHOWN = 3
 MOST_FOLLOWED = 100
 
 web.templates().filters["activity"] = words.activity
+web.templates().filters["missing_share"] = words.missing_share
 web.templates().globals["upload_types"] = ALLOWED_TYPES
 web.templates().globals["most_counted"] = listing.MOST_COUNTED
 

@@ -62,6 +62,7 @@ FACTS = (
     "has_audio",
     "streams",
     "not_playable_reason",
+    "missing_bytes",
 )
 
 

@@ -3,6 +3,7 @@
 from backend.core import words
 from backend.jobs.words import STAGES
 from backend.videos.models import Video, VideoStatus
+from backend.videos.schemas import VideoOut
 
 STAGES.update(
     probe="Reading metadata",
@@ -62,6 +63,13 @@ def codec(name: str) -> str:
     return _CODECS.get(name, name.upper())
 
 
+def missing_share(video: Video | VideoOut) -> str:
+    """How much of the whole file is missing, as `43%`; of a file whose end is known to be missing."""
+    missing = video.missing_bytes or 0
+    percent = round(100 * missing / (video.size_bytes + missing))
+    return "less than 1%" if percent < 1 else "more than 99%" if percent > 99 else f"{percent}%"
+
+
 def facts(video: Video) -> list[Fact]:
     """What most people want to know; unknown facts are left out."""
     found: list[Fact] = []
@@ -70,6 +78,8 @@ def facts(video: Video) -> list[Fact]:
     if video.duration is not None:
         found.append(("Duration", words.duration(video.duration)))
     found.append(("File size", words.filesize(video.size_bytes)))
+    if video.missing_bytes:
+        found.append(("Missing at its end", f"{words.filesize(video.missing_bytes)}, {missing_share(video)}"))
     if video.container:
         found.append(("Format", _CONTAINERS.get(video.container, video.container.upper())))
     if video.video_codec:

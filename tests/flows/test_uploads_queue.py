@@ -20,6 +20,7 @@ from backend.orgs.roles import Role
 from tests.conftest import Live
 from tests.flows.browser import Visitor, make_clip
 from tests.flows.uploading import MB, PICKER, Line, id_of, in_state, make_film, row_of, until_percent
+from tests.videos import media_corpus as corpus
 
 #: How many different ones there are, coarsely.
 COLOURS = """async image => {
@@ -82,6 +83,19 @@ async def test_a_film_shows_a_picture_of_itself_also_when_it_begins_in_the_dark(
     assert await picture.evaluate(COLOURS) > 100
     await row_of(page, film).get_by_role("button", name="Cancel").click()
     await in_state(row_of(page, film), "cancelled")
+
+
+async def test_a_film_that_was_cut_off_is_ready_and_says_how_much_is_missing(visitor: Visitor, tmp_path: Path) -> None:
+    page = visitor.page
+    film = tmp_path / "half.mp4"
+    corpus.half_sent(film)
+    words = "The file ends early: 50% of it is missing."
+    await visitor.open("/upload")
+    await page.locator(PICKER).set_input_files(film)
+    await in_state(page.locator(".up-row"), "ready")
+    await expect(page.locator(".up-row [data-note]")).to_contain_text(words)
+    await page.locator(".up-row").get_by_role("link", name="Open").click()
+    await expect(page.locator(".video-main .notice")).to_contain_text(words)
 
 
 async def test_a_file_that_is_here_already_is_not_sent_twice_unless_asked_to(

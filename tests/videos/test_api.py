@@ -21,9 +21,9 @@ from tests.videos.sending import BYTES, RunJobs, add_row, code, get, send
 
 SHAPE = {
     "id", "project_id", "title", "description", "status", "phase", "playable", "not_playable_reason", "source",
-    "filename", "content_type", "size_bytes", "duration", "width", "height", "coded_width", "coded_height", "rotation",
-    "fps", "vfr", "bit_depth", "hdr", "container", "video_codec", "audio_codec", "has_audio", "poster_url", "error",
-    "preview", "rendition", "has_ladder", "prompt", "orientation", "model_used",
+    "filename", "content_type", "size_bytes", "missing_bytes", "duration", "width", "height", "coded_width",
+    "coded_height", "rotation", "fps", "vfr", "bit_depth", "hdr", "container", "video_codec", "audio_codec",
+    "has_audio", "poster_url", "error", "preview", "rendition", "has_ladder", "prompt", "orientation", "model_used",
     "job_id", "created_at", "updated_at", "completed_at",
 }  # fmt: skip
 

@@ -219,8 +219,47 @@ async def test_posters_are_made_narrower_never_wider(tmp_path: Path) -> None:
     assert (await pixels(source, info, tmp_path, max_width=4000))[0] == (320, 180)
 
 
-async def test_half_a_file_is_taken_when_a_frame_decodes(tmp_path: Path) -> None:
-    assert (await probe(made(tmp_path, "a.mp4", corpus.half_sent))).video_codec == "h264"
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
+async def test_half_a_file_is_taken_when_a_frame_decodes_and_says_what_is_missing(name: str, tmp_path: Path) -> None:
+    info = await probe(made(tmp_path, name, corpus.half_sent))
+    assert (info.video_codec, info.playable) == ("h264", True)
+    assert info.missing_bytes == pytest.approx(info.size_bytes, abs=1)
+    assert info.duration == pytest.approx(4, abs=0.1), "of the whole: the index tells nothing else"
+
+
+async def test_a_file_that_was_cut_off_before_its_first_picture_is_refused_in_these_words(tmp_path: Path) -> None:
+    source = made(tmp_path, "a.mp4", corpus.half_sent)
+    path = tmp_path / "a.mp4"
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"mdat") + 12])
+    error = await refused(source)
+    assert (error.code, error.message) == ("corrupt_media", "The file ends before its first picture. Upload it again.")
+
+
+WHOLE = [
+    ("a.mp4", ["-movflags", "+faststart"]),
+    ("a.mov", ["-movflags", "+faststart"]),
+    ("a.mp4", []),
+    ("a.mp4", ["-movflags", "frag_keyframe+empty_moov"]),
+    ("a.mkv", []),
+    ("a.avi", ["-bsf:v", "h264_mp4toannexb"]),
+    ("a.ts", []),
+]
+
+
+@pytest.mark.parametrize(("name", "words"), WHOLE)
+async def test_nothing_of_a_whole_file_is_missing(name: str, words: list[str], tmp_path: Path) -> None:
+    source = made(tmp_path, name, corpus.encoded(*corpus.H264, *corpus.AAC, *words))
+    assert (await probe(source)).missing_bytes is None
+
+
+async def test_a_fragmented_file_that_was_cut_off_tells_how_long_it_still_is(tmp_path: Path) -> None:
+    source = made(tmp_path, "a.mp4", corpus.fragmented)
+    path = tmp_path / "a.mp4"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    info = await probe(source)
+    assert info.missing_bytes is None
+    assert 2 <= (info.duration or 0) <= 4, "of five seconds, in fragments of one"
 
 
 async def test_free_text_of_the_file_stays_in_the_file(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from backend.orgs.access import Actor, load_actor
 from backend.videos.live import library_events
 from backend.videos.models import Video
 from tests.conftest import Person
-from tests.videos.sending import send
+from tests.videos.sending import add_row, send
 
 RunJobs = Callable[[], Awaitable[int]]
 HTMX = {"HX-Request": "true", "Accept": "*/*"}
@@ -375,3 +375,15 @@ async def test_the_progress_of_several_videos_is_told_as_the_library_tells_it(
     assert (await user.browser.get(address)).json() == [{"id": video["id"], "status": "completed"}]
     user.browser.cookies.clear()
     assert (await user.browser.get(address)).status_code == 401
+
+
+@pytest.mark.parametrize(("missing", "share"), [(1000, "50%"), (1, "less than 1%"), (10**6, "more than 99%")])
+async def test_the_page_of_a_film_that_was_cut_off_says_so(user: Person, missing: int, share: str) -> None:
+    whole, cut = await add_row(user, "Whole"), await add_row(user, "Cut", missing_bytes=missing)
+    page = (await user.browser.get(f"/videos/{cut}")).text
+    assert f"The file ends early: {share} of it is missing." in page
+    assert "Missing at its end" in page
+    assert "The file itself is fine" not in page
+    page = (await user.browser.get(f"/videos/{whole}")).text
+    assert "ends early" not in page
+    assert "Missing at its end" not in page

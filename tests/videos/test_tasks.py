@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from backend.core.db import transaction
 from backend.core.errors import StorageUnavailable
@@ -49,6 +49,32 @@ async def test_a_film_becomes_a_video_with_facts_and_poster(user: Person, run_jo
     assert [{**row, "poster_url": ""} for row in listed] == [{**video, "poster_url": ""}]
     job = (await user.client.get(f"/api/jobs/{video['job_id']}")).json()
     assert (job["status"], job["progress"], job["attempt"]) == ("completed", 100, 1)
+
+
+async def test_of_a_film_that_was_cut_off_is_told_how_much_is_missing(
+    user: Person, run_jobs: RunJobs, film: bytes
+) -> None:
+    sent = await send(user, data=film[: len(film) * 6 // 10])
+    assert sent["missing_bytes"] is None, "nothing is known of it yet"
+    await run_jobs()
+    video = await seen(user, sent)
+    assert (video["status"], video["playable"]) == ("completed", True)
+    assert video["missing_bytes"] == len(film) - video["size_bytes"]
+    assert video["preview"] is not None
+    [listed] = (await user.client.get("/api/videos")).json()["videos"]
+    assert listed["missing_bytes"] == video["missing_bytes"]
+
+
+async def test_what_is_missing_is_found_out_anew_by_each_processing(
+    user: Person, run_jobs: RunJobs, film: bytes
+) -> None:
+    sent = await send(user, data=film)
+    async with transaction() as session:
+        await session.execute(update(Video).values(missing_bytes=999, status="failed", job_id=None))
+    assert (await user.client.post(f"/api/videos/{sent['id']}/retry")).status_code < 300
+    await run_jobs()
+    video = await seen(user, sent)
+    assert (video["status"], video["missing_bytes"]) == ("completed", None)
 
 
 async def test_an_adopted_film_is_processed_alike(user: Person, run_jobs: RunJobs, film: bytes) -> None:

@@ -78,6 +78,7 @@ class Video:
     filename: str
     content_type: str
     size_bytes: int
+    missing_bytes: int | None
     duration: float | None
     width: int | None
     height: int | None

@@ -10,7 +10,7 @@ import { Row } from './row.js';
 import { Speed } from './speed.js';
 import { Texts } from './texts.js';
 import { forget, isSameFile, remember, typedFor } from './unfinished.js';
-import { problem, size } from './words.js';
+import { cutOff, problem, size } from './words.js';
 
 const HELD = ['offline', 'loggedout'];
 const MOVING = ['preparing', 'uploading', ...HELD, 'paused', 'checking'];
@@ -347,6 +347,7 @@ export class Upload {
     this.#enter('ready');
     this.#announce('completed');
     this.row.film(video);
+    this.row.note(cutOff(video));
   }
 
   // --- the row -----------------------------------------------------------------------------------------------------

@@ -46,6 +46,14 @@ export function clock(seconds) {
   return h ? `${h}:${pad(m)}:${pad(s)}` : `${m}:${pad(s)}`;
 }
 
+/** What is to be known of a film whose file was cut off; '' of a whole one. As the server's pages say it. */
+export function cutOff({ missing_bytes: missing, size_bytes: there }) {
+  if (!missing) return '';
+  const percent = Math.round((100 * missing) / (there + missing));
+  const share = percent < 1 ? 'less than 1%' : percent > 99 ? 'more than 99%' : `${percent}%`;
+  return `The file ends early: ${share} of it is missing. What is there plays; upload it again for the rest.`;
+}
+
 /**
  * What went wrong, what to do, and whether trying again can help.
  * @param {{code?: string, status?: number, message?: string, fields?: Record<string, string>}} error
