@@ -6,6 +6,8 @@ from pathlib import Path
 #: A seed of the film is made by the encoder, and then repeated.
 SEED_SECONDS = 8
 SEED_BITS = 16_000_000
+#: Of a film that lasts two hours in a gigabyte, as of a lecture.
+LONG_BITS = 1_000_000
 FASTSTART = ["-movflags", "+faststart"]
 
 #: By name: the file, and how ffmpeg is asked for it.
@@ -16,20 +18,20 @@ CONTAINERS = {
     "AVI": ("film.avi", ["-bsf:v", "h264_mp4toannexb"]),
     "MPEG-TS": ("film.ts", []),
 }
+LONG = {f"MP4 of two hours, {where}": CONTAINERS[f"MP4, {where}"] for where in ("index at the end", "index in front")}
 FRAGMENTED = ("fragments.mp4", ["-movflags", "frag_keyframe+empty_moov+default_base_moof"])
 
 
 class Reel:
     """Makes films of about so many megabytes in a folder. Raises CalledProcessError."""
 
-    def __init__(self, folder: Path, megabytes: int) -> None:
+    def __init__(self, folder: Path, megabytes: int, bits: int = SEED_BITS) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self._seed = folder / "seed.mp4"
         seconds = min(SEED_SECONDS, megabytes / 2)
         picture = f"testsrc2=duration={seconds}:size=1280x720:rate=30,noise=alls=40:allf=t"
-        bits = str(SEED_BITS)
-        rate = ["-b:v", bits, "-minrate", bits, "-maxrate", bits, "-bufsize", bits]
+        rate = [word for option in ("-b:v", "-minrate", "-maxrate", "-bufsize") for word in (option, str(bits))]
         codec = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "60", *rate, "-c:a", "aac"]
         ffmpeg("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", f"sine=duration={seconds}", *codec, self._seed)
         self._times = max(0, round(megabytes * 1024 * 1024 / self._seed.stat().st_size) - 1)

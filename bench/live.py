@@ -132,7 +132,7 @@ async def _follow_all(place: Place, count: int) -> list[Row]:
     return [
         Row(f"{told}, idle: CPU", tuple(idle), "%", at_most=1),
         Row(
-            f"{told}: memory a client",
+            f"{told}: memory a client, once connected",
             tuple(memory),
             "KB",
             at_most=60,

@@ -19,7 +19,7 @@ from backend.videos.media import probe
 from backend.videos.media_info import MediaInfo
 from backend.videos.poster import SEEK_FRACTION, SEEK_MAX_SECONDS, poster
 from backend.videos.preview import plan_sheet, preview
-from bench.films import CONTAINERS, FRAGMENTED, Reel, ffmpeg
+from bench.films import CONTAINERS, FRAGMENTED, LONG, LONG_BITS, Reel, ffmpeg
 from bench.place import Place
 from bench.range_server import RangeServer
 from bench.table import Row
@@ -40,17 +40,20 @@ class Cost:
 
 
 async def measure(place: Place) -> list[Row]:
-    reel = Reel(place.folder / "media", place.size(1024, 2))
+    megabytes = place.size(1024, 2)
+    reel, long = Reel(place.folder / "media", megabytes), Reel(place.folder / "long", megabytes, LONG_BITS)
     rows: list[Row] = []
     lengths: list[float] = []
+    for made, films in ((reel, CONTAINERS), (long, LONG)):
+        with RangeServer(made.folder) as server:
+            for name, (file, words) in films.items():
+                film = made.make(file, words)
+                info = await probe(server.address(film))
+                lengths.append(info.duration or 0.0)
+                rows += await known(place, server, name, film)
+                rows.append(await shown(place, server, name, film, info))
+                film.unlink()
     with RangeServer(reel.folder) as server:
-        for name, (file, words) in CONTAINERS.items():
-            film = reel.make(file, words)
-            info = await probe(server.address(film))
-            lengths.append(info.duration or 0.0)
-            rows += await known(place, server, name, film)
-            rows.append(await shown(place, server, name, film, info))
-            film.unlink()
         film = reel.make(*FRAGMENTED)
         rows += await fragmented(place, server, film, lengths[0])
         film.unlink()

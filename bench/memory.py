@@ -30,17 +30,18 @@ WHERE owner_id = $2 AND personal
 
 async def measure(place: Place) -> list[Row]:
     found = [await _round(place) for _ in range(place.rounds)]
-    web, web_full, worker, worker_full = zip(*found, strict=True)
+    web, web_full, worker, worker_full, web_resident, worker_resident = zip(*found, strict=True)
+    shared = "its share of libraries that others hold, too (PSS); with all of them (RSS) {:.0f} MB"
     return [
-        Row("memory of an idle web process", web, "MB", at_most=150),
-        Row("memory of an idle worker", worker, "MB", at_most=200),
+        Row("memory of an idle web process", web, "MB", at_most=150, beside=shared.format(max(web_resident))),
+        Row("memory of an idle worker", worker, "MB", at_most=200, beside=shared.format(max(worker_resident))),
         Row("web: memory with 10,000 queued jobs / without", ratios(web_full, web), at_most=1.05),
         Row("worker: memory with 10,000 queued jobs / without", ratios(worker_full, worker), at_most=1.05),
     ]
 
 
-async def _round(place: Place) -> tuple[float, float, float, float]:
-    """In MB: web without and with the jobs, worker without and with them."""
+async def _round(place: Place) -> tuple[float, ...]:
+    """In MB: web without and with the jobs, worker without and with them; both without, as `ps` tells."""
     client = httpx.AsyncClient(timeout=60, follow_redirects=True)
     async with place.web() as web, place.worker() as worker, client:
         client.base_url = httpx.URL(web.url)
@@ -50,11 +51,11 @@ async def _round(place: Place) -> tuple[float, float, float, float]:
             while not await database.fetchval(_REGISTERED, worker.pid):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         await asyncio.sleep(place.size(20, 1))
-        without = web.memory_mb(), worker.memory_mb()
+        without, resident = (web.memory_mb(), worker.memory_mb()), (web.resident_mb(), worker.resident_mb())
         await _queue(place, user_id, place.size(10_000, 100))
         await _look_around(client)
         await asyncio.sleep(place.size(20, 1))
-        return without[0], web.memory_mb(), without[1], worker.memory_mb()
+        return without[0], web.memory_mb(), without[1], worker.memory_mb(), *resident
 
 
 @asynccontextmanager

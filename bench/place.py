@@ -32,8 +32,15 @@ class Process:
 
     def memory_mb(self) -> float:
         """What it alone holds of the machine's memory, and its share of what it holds with others (PSS)."""
+        return self._memory("Pss")
+
+    def resident_mb(self) -> float:
+        """The same with all that it holds with others, as `ps` tells (RSS)."""
+        return self._memory("Rss")
+
+    def _memory(self, kind: str) -> float:
         for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith(f"{kind}:"):
                 return int(line.split()[1]) / 1024
         raise RuntimeError("the kernel does not tell")
 

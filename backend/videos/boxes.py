@@ -12,7 +12,7 @@ from dataclasses import dataclass
 #: Reads `length` bytes (or fewer, at the end of the file) from an offset.
 Read = Callable[[int, int], Awaitable[bytes]]
 
-#: Boxes that may stand before the index of a fragmented file.
+#: Boxes that may stand before the index of a file, and behind it those that are looked at.
 _MOST_BOXES = 8
 #: The index of a fragmented file lists no frames, so it is small; a larger one is not looked into.
 _MOST_INDEX_BYTES = 1024 * 1024

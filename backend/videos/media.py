@@ -200,7 +200,9 @@ async def _report(source: str, limits: Limits, timeout_seconds: float, start: _S
         info = describe(
             report, doctype=start.doctype, size_bytes=start.size_bytes, limits=limits, fragmented=start.fragmented
         )
-        info = replace(info, missing_bytes=start.missing_bytes)
+        if start.missing_bytes:
+            reason = info.not_playable_reason or "The end of the file is missing; browsers would stop there for good."
+            info = replace(info, missing_bytes=start.missing_bytes, playable=False, not_playable_reason=reason)
     except MediaError as error:
         # A size of nothing may be one that the decoder was forbidden, or bytes that did not arrive.
         raise why(output, error.message) if error.code == "corrupt_media" else error from None

@@ -56,7 +56,7 @@ class MediaInfo:
     turn, in degrees, that shows the coded picture upright (a phone held upright: 90). `duration` is in seconds, None
     where the file does not say and it could not be measured. `video_stream` and `audio_stream` are the indexes of the
     streams described, which are those that are shown. `fragmented` is of MP4 alone. `missing_bytes` is what was cut off
-    the end of a plain MP4 or MOV, as far as it tells; its `duration` is of the whole.
+    the end of a plain MP4 or MOV, as far as it tells; its `duration` is of the whole, and it is not playable.
     """
 
     container: str

@@ -36,6 +36,10 @@ READ_THROUGH_BYTES = 256 * 1024 * 1024
 SOUGHT_TILES = 36
 #: A transport stream has no index: a place in it is found by trying, which reads more than the tile itself.
 TRIED_TILES = 24
+#: In an MP4 each place is looked up in the whole index, which grows with the length: so much a second, about, and all
+#: tiles together must not cost more than a part of the file.
+INDEX_BYTES_A_SECOND = 1_000
+INDEXES_SHARE = 1 / 6
 
 #: What ffmpeg says of a piece that does not decode; browsers give up there, where it goes on.
 _DAMAGE = re.compile(r"Error while decoding stream|Error submitting packet to decoder|Decoding error")
@@ -62,8 +66,7 @@ def plan_sheet(info: MediaInfo) -> Sheet | None:
     """
     if not info.duration or (info.fragmented and _is_large(info)):
         return None
-    sought = TRIED_TILES if info.container == "mpegts" else SOUGHT_TILES
-    most = sought if _is_large(info) else MOST_TILES
+    most = _most_sought(info, info.duration) if _is_large(info) else MOST_TILES
     count = min(most, max(FEW_TILES, math.ceil(info.duration / SECONDS_EACH)))
     if info.fps:
         count = max(1, min(count, math.floor(info.duration * info.fps)))
@@ -120,6 +123,15 @@ def _cues(sheet: Sheet, picture: str) -> Iterator[str]:
 def _time(seconds: float) -> str:
     whole, thousandths = divmod(round(seconds * 1000), 1000)
     return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}.{thousandths:03}"
+
+
+def _most_sought(info: MediaInfo, duration: float) -> int:
+    if info.container == "mpegts":
+        return TRIED_TILES
+    if info.container not in ("mp4", "mov"):
+        return SOUGHT_TILES
+    affordable = INDEXES_SHARE * (info.size_bytes or 0) / (INDEX_BYTES_A_SECOND * duration)
+    return min(SOUGHT_TILES, max(FEW_TILES, math.floor(affordable)))
 
 
 def _is_large(info: MediaInfo) -> bool:

@@ -68,7 +68,7 @@ async def make_rendition(run: Run) -> None:
             "rendition_kind": plan.kind,
             "rendition_size_bytes": size_bytes,
             "playable": True,
-            "duration": info.duration or made.duration,
+            "duration": made.duration if info.missing_bytes else info.duration or made.duration,
         }
         await session.execute(update(Video).where(Video.id == video.id).values(values))
         await bury(session, [video.rendition_key] if video.rendition_key else [])

@@ -156,10 +156,12 @@ def _room_for_index(info: MediaInfo, plan: Plan) -> int:
 def _command(
     source: str, dest: Path, info: MediaInfo, plan: Plan, encoder: str, limits: Limits, room: int = 0
 ) -> list[str]:
-    again: dict[str, int] = {}
+    again: dict[str, Any] = {}
+    if info.missing_bytes:
+        again["fflags"] = "+discardcorrupt"  # the last piece, of which a part is there
     if not source.startswith("file:"):
         # It is read slowly, for hours perhaps: servers close such connections.
-        again = {"reconnect": 1, "reconnect_on_network_error": 1, "reconnect_delay_max": 10}
+        again |= {"reconnect": 1, "reconnect_on_network_error": 1, "reconnect_delay_max": 10}
     options: dict[str, Any] = dict(PLAIN)
     if plan.copy_video:
         options["c:v"] = "copy"

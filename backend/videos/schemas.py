@@ -292,7 +292,9 @@ class VideoOut(BaseModel):
     missing_bytes: int | None = Field(
         description="Of a file that was cut off (MP4 and MOV): how much its end lacks; null: nothing that is known"
     )
-    duration: float | None = Field(description="Seconds, as the file tells: of the whole where its end is missing")
+    duration: float | None = Field(
+        description="Seconds; of what is there where the end is missing"
+    )
     width: int | None
     height: int | None
     coded_width: int | None

@@ -42,6 +42,15 @@ def test_a_name_that_is_none_is_refused(tmp_path: Path) -> None:
         bench("--tiny", "nonsense", folder=tmp_path)
 
 
+@pytest.mark.parametrize("rounds", ["0", "-1", "x", "1.5"])
+def test_rounds_that_are_no_number_of_rounds_are_refused(
+    rounds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_ROUNDS", rounds)
+    with pytest.raises(AssertionError, match="must be a whole number, 1 or more"):
+        bench("--tiny", "signing", folder=tmp_path)
+
+
 def bench(*arguments: str, folder: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "bench", *arguments],

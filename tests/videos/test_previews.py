@@ -95,6 +95,18 @@ async def test_a_large_file_in_fragments_has_none(tmp_path: Path) -> None:
     assert tiles == [previews.SOUGHT_TILES, previews.TRIED_TILES]
 
 
+@pytest.mark.parametrize(
+    ("container", "hours", "count"), [("mp4", 0.5, 36), ("mp4", 2, 24), ("mov", 2, 24), ("mp4", 20, 10), ("mkv", 2, 36)]
+)
+async def test_tiles_of_a_long_film_read_no_more_of_indexes_than_a_share_of_it(
+    container: str, hours: float, count: int, tmp_path: Path
+) -> None:
+    info = replace(await film(tmp_path / "a.mp4"), container=container, size_bytes=1_050_000_000, duration=3600 * hours)
+    sheet = plan_sheet(info)
+    assert sheet is not None
+    assert sheet.count == count
+
+
 async def test_tiles_of_a_turned_video_are_upright(tmp_path: Path) -> None:
     corpus.two_colours_turned(tmp_path / "a.mp4", 90)
     info = await probe(f"file:{tmp_path / 'a.mp4'}")

@@ -187,3 +187,18 @@ async def test_an_encoder_whose_device_is_not_there_is_replaced_by_software(tmp_
     corpus.encoded("-c:v", "mpeg4", "-an")(tmp_path / "a.avi")
     _, _, _, out = await made(tmp_path / "a.avi", tmp_path, encoder="h264_vaapi")
     assert out.playable
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("copy", [True, False], ids=["as they are", "anew"])
+async def test_of_a_file_that_was_cut_off_all_is_taken_that_is_whole(share: float, copy: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    corpus.ffmpeg(*corpus.picture(6), *corpus.tone(6), *corpus.H264, *corpus.AAC, "-movflags", "+faststart", path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    info, plan, dest, out = await made(path, tmp_path, copy=copy)
+    assert info.missing_bytes
+    assert plan.copy_video == copy
+    assert 0 < (out.duration or 0) < (info.duration or 0)
+    words = ["ffmpeg", "-v", "error", "-i", str(dest), "-f", "null", "-"]
+    done = await asyncio.to_thread(subprocess.run, words, check=True, stderr=subprocess.PIPE)
+    assert done.stderr == b"", "to its end it decodes"

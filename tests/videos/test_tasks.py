@@ -51,7 +51,7 @@ async def test_a_film_becomes_a_video_with_facts_and_poster(user: Person, run_jo
     assert (job["status"], job["progress"], job["attempt"]) == ("completed", 100, 1)
 
 
-async def test_of_a_film_that_was_cut_off_is_told_how_much_is_missing(
+async def test_what_is_there_of_a_film_that_was_cut_off_plays_and_the_rest_is_told(
     user: Person, run_jobs: RunJobs, film: bytes
 ) -> None:
     sent = await send(user, data=film[: len(film) * 6 // 10])
@@ -61,6 +61,8 @@ async def test_of_a_film_that_was_cut_off_is_told_how_much_is_missing(
     assert (video["status"], video["playable"]) == ("completed", True)
     assert video["missing_bytes"] == len(film) - video["size_bytes"]
     assert video["preview"] is not None
+    assert video["rendition"]["kind"] == "remux", "browsers stop at the last piece, of which only a part is there"
+    assert 0 < video["duration"] < 1.8, "of 2 seconds"
     [listed] = (await user.client.get("/api/videos")).json()["videos"]
     assert listed["missing_bytes"] == video["missing_bytes"]
 
