@@ -292,9 +292,7 @@ class VideoOut(BaseModel):
     missing_bytes: int | None = Field(
         description="Of a file that was cut off (MP4 and MOV): how much its end lacks; null: nothing that is known"
     )
-    duration: float | None = Field(
-        description="Seconds; of what is there where the end is missing"
-    )
+    duration: float | None = Field(description="Seconds; of what is there where the end is missing")
     width: int | None
     height: int | None
     coded_width: int | None
