@@ -27,6 +27,8 @@ from backend.orgs.streams import Follower
 STREAM_SECONDS = 600.0
 #: Many starts and ends at once become one look.
 PAUSE_SECONDS = 0.2
+#: What was fetched because something began may still be on its way, as it was then, when that ends within this time.
+FETCHED_SECONDS = 10.0
 #: The kinds of jobs that make things.
 KINDS = ("generate", "generate_gpu")
 
@@ -49,7 +51,8 @@ async def gallery_events(
 ) -> AsyncIterator[ServerSentEvent]:
     """`made-{id}` with a fragment (how far it is), `end-{id}` and `gallery` without: fetch that part again.
 
-    A video that was made ends twice: when it can be played, and when it has its poster.
+    A video that was made ends twice: when it can be played, and when it has its poster. Where something ends soon after
+    it began, `gallery` follows: a page that is only being fetched does not hear its end.
 
     `seen` is the mark of what the page, or the stream before a lost connection, has shown; with a project, it shows
     nothing else.
@@ -60,6 +63,7 @@ async def gallery_events(
     with hub.subscribe(progress.project_topic(each) for each in shown) as subscription:
         try:
             before = await _look(follower, project_id)
+            began = dict.fromkeys(before.work, time.monotonic())
             if seen is not None and seen != before.mark:
                 yield _say("gallery", before)
             for generation_id, job in before.work.items():  # what went on while the page was on its way
@@ -78,7 +82,10 @@ async def gallery_events(
                     yield await _fragment(*step, before.mark)
                     continue
                 after = await _look(follower, project_id)
-                for event in _differences(before, after):
+                now = time.monotonic()
+                brief = any(now - began[each] < FETCHED_SECONDS for each in began.keys() - after.work.keys())
+                began = {each: began.get(each, now) for each in after.work}
+                for event in _differences(before, after, brief=brief):
                     yield event
                 for generation_id, job in after.work.items():
                     if before.work.get(generation_id) != job:
@@ -150,10 +157,10 @@ def _step(payload: Payload | None, shown: Snapshot) -> tuple[uuid.UUID, JobOut] 
     return None
 
 
-def _differences(before: Snapshot, after: Snapshot) -> Iterator[ServerSentEvent]:
+def _differences(before: Snapshot, after: Snapshot, *, brief: bool) -> Iterator[ServerSentEvent]:
     for generation_id in before.work.keys() - after.work.keys():
         yield _say(f"end-{generation_id}", after)
-    if after.work.keys() - before.work.keys() or before.total != after.total:
+    if brief or after.work.keys() - before.work.keys() or before.total != after.total:
         yield _say("gallery", after)
 
 
